@@ -1,0 +1,376 @@
+"""Every setting, read once from the environment into frozen classes; longer than most since it is one table."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+import attrs
+import platformdirs
+
+from invorto.errors import UsageError
+
+
+@attrs.frozen
+class Variable:
+    """How one setting is written in the environment."""
+
+    names: tuple[str, ...]
+    """The first is ours, the others are accepted."""
+    meaning: str
+    default: str
+    """As it would be written; empty: not set."""
+    parse: Callable[[str], Any]
+    secret: bool = False
+
+
+def setting(
+    *names: str, default: str = "", parse: Callable[[str], Any] = str, meaning: str, secret: bool = False
+) -> Any:
+    """Declare a field that is read from the environment variable *names*."""
+    variable = Variable(names, meaning, default, parse, secret)
+    return attrs.field(metadata={"variable": variable}, repr=not secret)
+
+
+def maybe(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Make a parser that gives None for an empty value."""
+    return lambda text: parse(text) if text else None
+
+
+def whole(low: int = 0, high: int = 2**31) -> Callable[[str], int]:
+    """Make a parser of whole numbers from *low* to *high*."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"expected a whole number from {low} to {high}") from None
+        if not low <= value <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Make a parser of numbers from *low* to *high*."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"expected a number from {low:g} to {high:g}") from None
+        if not low <= value <= high:
+            raise ValueError(f"expected a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def flag(text: str) -> bool:
+    """Parse yes and no as people write them."""
+    match text.lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+        case _:
+            raise ValueError("expected true or false")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Parse a comma list."""
+    return tuple(word for part in text.split(",") if (word := part.strip()))
+
+
+def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Parse a comma list of addresses and CIDR networks."""
+    try:
+        return tuple(ipaddress.ip_network(word, strict=False) for word in words(text))
+    except ValueError as error:
+        raise ValueError(f"expected a comma list of addresses or CIDR networks ({error})") from None
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Make a parser of a fixed set of words."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """Make a parser of URLs; trailing slashes are dropped."""
+
+    def parse(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            raise ValueError(f"expected a URL that begins with {' or '.join(s + '://' for s in schemes)}")
+        return text.rstrip("/")
+
+    return parse
+
+
+@attrs.frozen(kw_only=True)
+class Stores:
+    """Where facts are kept."""
+
+    db_url: str | None = setting(
+        "DB_URL", "POSTGRES_URL", parse=maybe(url("postgresql", "postgres")), secret=True,
+        meaning="PostgreSQL; `invorto dev` supplies its own",
+    )  # fmt: skip
+    db_pool_size: int = setting("DB_POOL_SIZE", default="10", parse=whole(1, 1000), meaning="connections to PostgreSQL")
+    redis_url: str | None = setting(
+        "REDIS_URL", parse=maybe(url("redis", "rediss", "unix")), secret=True,
+        meaning="Redis 6.2 or newer; `invorto dev` supplies its own",
+    )  # fmt: skip
+    data_dir: Path = setting(
+        "DATA_DIR", default=platformdirs.user_data_dir("invorto"), parse=Path,
+        meaning="folder of the spool, recordings and embedded stores",
+    )  # fmt: skip
+    recordings_url: str = setting(
+        "RECORDINGS_URL", default="file:./data", parse=url("file", "s3"),
+        meaning="where recordings go: `file:` folder (relative to DATA_DIR) or `s3://bucket`",
+    )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class Network:
+    """Where the process listens and how the world sees it."""
+
+    bind_host: str = setting("BIND_HOST", default="127.0.0.1", meaning="address to listen on")
+    api_port: int = setting("API_PORT", default="8080", parse=whole(0, 65535), meaning="port that serves all")
+    realtime_port: int | None = setting(
+        "REALTIME_PORT", parse=maybe(whole(0, 65535)), meaning="a second port, for sockets alone"
+    )
+    public_base_url: str | None = setting(
+        "PUBLIC_BASE_URL", parse=maybe(url("http", "https")),
+        meaning="the one public origin: decides CORS, Origin checks, carriers' hooks, signature URLs",
+    )  # fmt: skip
+    api_base_url: str | None = setting(
+        "API_BASE_URL", parse=maybe(url("http", "https")), meaning="what clients are told; from PUBLIC_BASE_URL"
+    )
+    realtime_ws_url: str | None = setting(
+        "REALTIME_WS_URL", parse=maybe(url("ws", "wss")), meaning="socket URL that clients are told"
+    )
+    node_url: str | None = setting(
+        "NODE_URL", parse=maybe(url("http", "https")), meaning="how other nodes reach this one"
+    )
+    allowed_origins: tuple[str, ...] = setting("ALLOWED_ORIGINS", parse=words, meaning="comma list of web origins")
+    api_allowed_ips: tuple[Any, ...] = setting("API_ALLOWED_IPS", parse=networks, meaning="comma list of CIDR networks")
+    trusted_proxies: tuple[Any, ...] = setting(
+        "TRUSTED_PROXIES", parse=networks, meaning="comma list of CIDR networks whose X-Forwarded-* headers count"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Secrets:
+    """What must not be seen."""
+
+    secret_keys: tuple[str, ...] = setting(
+        "INVORTO_SECRET_KEYS", parse=words, secret=True,
+        meaning="comma list of 32-byte base64 keys: the first encrypts, all decrypt; `invorto dev` writes one",
+    )  # fmt: skip
+    realtime_api_key: str | None = setting(
+        "REALTIME_API_KEY", parse=maybe(str), secret=True, meaning="one static key of the default tenant for sockets"
+    )
+    realtime_ws_secret: str | None = setting(
+        "REALTIME_WS_SECRET", parse=maybe(str), secret=True, meaning="signs socket URLs (`sig` and `ts`)"
+    )
+    realtime_ws_ttl: int = setting(
+        "REALTIME_WS_TTL", default="60", parse=whole(1, 86_400), meaning="seconds that a signed socket URL is good for"
+    )
+    jwt_public_key: str | None = setting(
+        "JWT_PUBLIC_KEY", parse=maybe(str), meaning="PEM of the key that checks RS256 bearer tokens"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one node, one socket and one call may take."""
+
+    max_concurrent_calls: int = setting(
+        "MAX_CONCURRENT_CALLS", default="200", parse=whole(1, 100_000), meaning="calls on this node"
+    )
+    local_engine_calls: int | None = setting(
+        "LOCAL_ENGINE_CALLS", parse=maybe(whole(0, 100_000)), meaning="calls on local engines; measured at start"
+    )
+    call_timeout_minutes: float = setting(
+        "CALL_TIMEOUT_MINUTES", default="30", parse=number(0.1, 1440), meaning="longest call, minutes"
+    )
+    connection_timeout_ms: int = setting(
+        "CONNECTION_TIMEOUT", default="300000", parse=whole(1000, 86_400_000),
+        meaning="milliseconds without anything received before a socket is closed",
+    )  # fmt: skip
+    message_rate_limit: int = setting(
+        "MESSAGE_RATE_LIMIT", default="100", parse=whole(0, 1_000_000), meaning="text messages a minute a socket; 0: off"
+    )
+    realtime_allow_multi: bool = setting(
+        "REALTIME_ALLOW_MULTI", default="0", parse=flag, meaning="other credentials may listen to a call"
+    )
+    max_connections_per_call: int = setting(
+        "MAX_CONNECTIONS_PER_CALL", default="5", parse=whole(1, 1000), meaning="sockets a call, with REALTIME_ALLOW_MULTI"
+    )
+    resume_grace: float = setting(
+        "RESUME_GRACE", default="15", parse=number(0, 3600), meaning="seconds a call outlives its socket"
+    )
+    drain_timeout: float = setting(
+        "DRAIN_TIMEOUT", default="120", parse=number(0, 86_400), meaning="seconds live calls get after SIGTERM"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class TimelineSettings:
+    """How much of a call's timeline is kept and read."""
+
+    default_count: int = setting(
+        "TIMELINE_DEFAULT_COUNT", default="100", parse=whole(1, 100_000), meaning="events a read"
+    )
+    max_count: int = setting("TIMELINE_MAX_COUNT", default="1000", parse=whole(1, 100_000), meaning="most events a read")
+    ttl_hours: float = setting(
+        "TIMELINE_TTL_HOURS", default="24", parse=number(0.01, 8760), meaning="hours in Redis after the call"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Conversation:
+    """An agent's defaults."""
+
+    stt_provider: str = setting("STT_PROVIDER", "ASR_PROVIDER", default="local", meaning="engine that hears; comma list")
+    llm_provider: str = setting("LLM_PROVIDER", default="local", meaning="engine that thinks; comma list")
+    tts_provider: str = setting("TTS_PROVIDER", default="local", meaning="engine that speaks; comma list")
+    system_prompt: str = setting(
+        "SYSTEM_PROMPT", default="You are a friendly and brief assistant on the phone.", meaning="an agent's prompt"
+    )
+    consent_prompt: str | None = setting("CONSENT_PROMPT", parse=maybe(str), meaning="asked before free speech")
+    endpointing_silence_ms: int = setting(
+        "ENDPOINTING_SILENCE_MS", default="220", parse=whole(100, 5000), meaning="pause that ends a turn, milliseconds"
+    )
+    endpointing_min_words: int = setting(
+        "ENDPOINTING_MIN_WORDS", default="2", parse=whole(0, 10), meaning="fewer words than this lengthen the pause"
+    )
+    emotion_window_ms: int = setting(
+        "EMOTION_WINDOW_MS", default="250", parse=whole(20, 10_000), meaning="milliseconds of an emotion window"
+    )
+    emotion_threshold_db: float = setting(
+        "EMOTION_THRESHOLD_DB", default="-50", parse=number(-100, 0), meaning="dBFS over which the caller counts as speaking"
+    )
+    emotion_min_hold: int = setting(
+        "EMOTION_MIN_HOLD", default="2", parse=whole(1, 100), meaning="windows before `speaking` changes"
+    )
+    emotion_state_enabled: bool = setting(
+        "EMOTION_STATE_ENABLED", default="false", parse=flag, meaning="emotion.state events"
+    )
+    tts_prewarm: bool = setting("TTS_PREWARM", default="true", parse=flag, meaning="prepare the greeting at the start")
+    tts_cache_mb: int = setting("TTS_CACHE_MB", default="64", parse=whole(0, 65_536), meaning="MB of spoken sentences kept")
+    scripted_engine: str | None = setting(
+        "SCRIPTED_ENGINE", parse=maybe(str),
+        meaning="JSON for the `scripted` engines: sttMs, llmMs, ttsMs, heard[], replies[], rate",
+    )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class Money:
+    """What calls may cost."""
+
+    usd_inr_rate: float = setting("USD_INR_RATE", default="87", parse=number(1, 10_000), meaning="₹ for a US dollar")
+
+
+@attrs.frozen(kw_only=True)
+class Observing:
+    """What the process tells about itself."""
+
+    log_level: str = setting(
+        "LOG_LEVEL", default="info", parse=one_of("debug", "info", "warning", "error"), meaning="least level logged"
+    )
+    log_format: str = setting("LOG_FORMAT", default="json", parse=one_of("json", "console"), meaning="json or console")
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """All settings of the process."""
+
+    env: Literal["development", "production"] = setting(
+        "INVORTO_ENV", default="development", parse=one_of("development", "production"),
+        meaning="`production` refuses to start with default secrets or http public URLs",
+    )  # fmt: skip
+    stores: Stores
+    network: Network
+    secrets: Secrets
+    limits: Limits
+    timeline: TimelineSettings
+    conversation: Conversation
+    money: Money
+    observing: Observing
+
+
+GROUPS: tuple[type[Any], ...] = (
+    Stores, Network, Secrets, Limits, TimelineSettings, Conversation, Money, Observing,
+)  # fmt: skip
+
+
+def variables() -> list[Variable]:
+    """List every variable that is read, in the order of the table."""
+    fields = [field for group in (Config, *GROUPS) for field in attrs.fields(group)]
+    return [field.metadata["variable"] for field in fields if "variable" in field.metadata]
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Config:
+    """Read all settings; one `UsageError` names every variable that is wrong and what was expected."""
+    faults: list[str] = []
+    known = {name for variable in variables() for name in variable.names}
+    faults += [f"{name}: unknown setting" for name in environ if name.startswith("INVORTO_") and name not in known]
+    parts = {
+        field.name: _read(cast("type[Any]", field.type), environ, faults)
+        if "variable" not in field.metadata
+        else _value(field.metadata["variable"], environ, faults)
+        for field in attrs.fields(attrs.resolve_types(Config))
+    }
+    if not faults:
+        faults += _unsafe(parts)
+    if faults:
+        raise UsageError("these settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return Config(**parts)
+
+
+def _read(group: type[Any], environ: Mapping[str, str], faults: list[str]) -> Any:
+    values = {f.name: _value(f.metadata["variable"], environ, faults) for f in attrs.fields(group)}
+    return group(**values)
+
+
+def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) -> Any:
+    name, text = source(variable, environ)
+    try:
+        return variable.parse(text)
+    except ValueError as error:
+        faults.append(f"{name or variable.names[0]}: {error}")
+        return None
+
+
+def source(variable: Variable, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """Tell which name a variable is set under (None: nowhere, the default counts), and its text."""
+    for name in variable.names:
+        if environ.get(name):
+            return name, environ[name]
+    return None, variable.default
+
+
+def _unsafe(parts: Mapping[str, Any]) -> list[str]:
+    if parts["env"] != "production":
+        return []
+    faults: list[str] = []
+    if not parts["secrets"].secret_keys:
+        faults.append("INVORTO_SECRET_KEYS: required in production")
+    if not (parts["network"].public_base_url or "").startswith("https://"):
+        faults.append("PUBLIC_BASE_URL: expected an https:// URL in production")
+    return faults

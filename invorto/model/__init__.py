@@ -1,0 +1,1 @@
+"""The nouns of the house, frozen, and the table of call states."""

@@ -1,0 +1,1 @@
+"""A call from its socket to its record: framing, turns, reply, playout."""

@@ -1,0 +1,1 @@
+"""Engines that hear, think and speak, behind ports."""
