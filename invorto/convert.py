@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import difflib
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from typing import Any, get_origin
+from decimal import Decimal
+from functools import partial
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeAliasType, Union, cast, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
-from cattrs.v import transform_error
+from cattrs.gen import make_dict_unstructure_fn, override
 
+from invorto import plain
 from invorto.errors import Fault, Invalid
-
-_MAX_INT = 2**53
 
 
 def camel(name: str) -> str:
@@ -23,74 +26,195 @@ def camel(name: str) -> str:
     return head + "".join(part.title() for part in rest)
 
 
-def _strict_str(value: object, _: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected text")
-    if "\0" in value:
-        raise ValueError("text must not hold NUL characters")
-    return value
-
-
-def _strict_bool(value: object, _: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("expected true or false")
-    return value
-
-
-def _strict_int(value: object, _: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_INT:
-            return int(value)
-        raise TypeError("expected a whole number")
-    if abs(value) > _MAX_INT:
-        raise ValueError("number out of range")
-    return value
-
-
-def _strict_float(value: object, _: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("expected a number")
-    if not math.isfinite(value) or abs(value) > _MAX_INT:
-        raise ValueError("number out of range")
-    return float(value)
-
-
-def _moment(value: object, _: object) -> datetime:
-    if not isinstance(value, str):
-        raise TypeError("expected an ISO 8601 time")
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError("expected an ISO 8601 time") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def iso(moment: datetime) -> str:
     """Write a time as ISO 8601 in UTC with ``Z`` and milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+# -- hooks by type --------------------------------------------------------------------------------
+
+type _Hook = Callable[[Any, Any], Any]
+
+
+def _literal(kind: Any, _: cattrs.Converter) -> _Hook:
+    choices = get_args(kind)
+
+    def read(value: object, _: object) -> object:
+        for choice in choices:
+            if type(value) is type(choice) and value == choice:
+                return choice
+        raise ValueError(f"expected one of {', '.join(map(str, choices))}")
+
+    return read
+
+
+def _enum(kind: type[enum.Enum], _: cattrs.Converter) -> _Hook:
+    choices = {member.value: member for member in kind}
+
+    def read(value: object, _: object) -> object:
+        if isinstance(value, str | int) and not isinstance(value, bool) and value in choices:
+            return choices[value]
+        raise ValueError(f"expected one of {', '.join(map(str, choices))}")
+
+    return read
+
+
+def _many(kind: Any, converter: cattrs.Converter) -> _Hook:
+    item_kind = (*get_args(kind), Any)[0]
+    gather = next((made for made in (tuple, list, frozenset, set) if get_origin(kind) is made), tuple)
+
+    def read(value: object, _: object) -> Any:
+        if not isinstance(value, list | tuple):
+            raise TypeError("expected a list")
+        items = enumerate(cast("Sequence[object]", value))
+        return plain.each(((place, partial(converter.structure, item, item_kind)) for place, item in items), gather)
+
+    return read
+
+
+def _mapping(kind: Any, converter: cattrs.Converter) -> _Hook:
+    item_kind = (*get_args(kind), Any, Any)[1]
+
+    def read(value: object, _: object) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError("expected an object")
+        pairs = cast("dict[str, object]", value)
+        if item_kind is Any:
+            return dict(plain.free(pairs))
+        return plain.each(((key, partial(pair, key, item)) for key, item in pairs.items()), dict)
+
+    def pair(key: str, item: object) -> tuple[str, Any]:
+        return plain.text(key), converter.structure(item, item_kind)
+
+    return read
+
+
+def _shapes(kind: Any) -> frozenset[str]:
+    """Tell as which kinds of JSON value a type may be written."""
+    origin = get_origin(kind) or kind
+    if isinstance(kind, TypeAliasType):
+        return _shapes(kind.__value__)
+    if origin in (Union, UnionType):
+        return frozenset[str]().union(*map(_shapes, get_args(kind)))
+    if origin is Literal:
+        return frozenset(_shape(choice) for choice in get_args(kind))
+    if kind is Any:
+        return frozenset({"null", "true or false", "a number", "text", "a list", "an object"})
+    known = {NoneType: "null", bool: "true or false", int: "a number", float: "a number"}
+    if isinstance(origin, type):
+        if origin in known:
+            return frozenset({known[origin]})
+        if attrs.has(origin) or issubclass(origin, Mapping):
+            return frozenset({"an object"})
+        if issubclass(origin, enum.Enum):
+            return frozenset(_shape(member.value) for member in origin)
+        if issubclass(origin, Sequence | AbstractSet) and origin is not str:
+            return frozenset({"a list"})
+    return frozenset({"text"})
+
+
+def _shape(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _union(kind: Any, converter: cattrs.Converter) -> _Hook:
+    """Choose by the JSON value's shape, so that a fault is about the member that was meant."""
+    members: dict[str, list[Any]] = {}
+    for member in get_args(kind):
+        for shape in _shapes(member):
+            members.setdefault(shape, []).append(member)
+    *others, last = members
+    expected = f"expected {', '.join(others)} or {last}" if others else f"expected {last}"
+
+    def read(value: object, _: object) -> Any:
+        meant = members.get(_shape(value))
+        if meant is None:
+            raise TypeError(expected)
+        for member in meant[:-1]:
+            try:
+                return converter.structure(value, member)
+            except (Invalid, ValueError, TypeError):
+                continue
+        return converter.structure(value, meant[-1])
+
+    return read
+
+
+def _object(cls: type[Any], converter: cattrs.Converter, *, strict: bool) -> _Hook:
+    kind = get_origin(cls) or cls
+    fields = {camel(field.name): field for field in attrs.fields(attrs.resolve_types(kind)) if field.init}
+
+    def one(field: attrs.Attribute[Any], value: object) -> tuple[str, Any]:
+        made = converter.structure(value, cast("Any", field.type) or Any)
+        if field.validator is not None:
+            # Now, not when the class is made: there the first rule that is broken hides the others.
+            field.validator(None, field, made)
+        return field.alias or field.name, made
+
+    def read(value: object, _: object) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError("expected an object")
+        given = cast("dict[str, object]", value)
+        parts: list[tuple[str, Callable[[], tuple[str, Any]]]] = []
+        for name, field in fields.items():
+            if name in given:
+                parts.append((name, partial(one, field, given[name])))
+            elif field.default is attrs.NOTHING:
+                parts.append((name, partial(_refuse, "required field missing")))
+        if strict:
+            parts += [(key, partial(_refuse, _unknown(key, fields))) for key in given if key not in fields]
+        return kind(**plain.each(parts, dict))
+
+    return read
+
+
+def _refuse(message: str) -> Any:
+    raise ValueError(message)
+
+
+def _unknown(key: str, fields: Iterable[str]) -> str:
+    near = difflib.get_close_matches(camel(key[:64]), fields, n=1, cutoff=0.8)
+    return f"unknown field, did you mean {near[0]}?" if near else "unknown field"
+
+
+# -- the converters -------------------------------------------------------------------------------
+
+
 def make_converter(*, forbid_extra_keys: bool = True) -> cattrs.Converter:
     """Make a converter; requests refuse unknown keys, what carriers and vendors send may hold more."""
-    converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys, detailed_validation=True)
-    converter.register_structure_hook(str, _strict_str)
-    converter.register_structure_hook(bool, _strict_bool)
-    converter.register_structure_hook(int, _strict_int)
-    converter.register_structure_hook(float, _strict_float)
-    converter.register_structure_hook(datetime, _moment)
+    converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys, detailed_validation=False)
+    plain_hooks: dict[Any, _Hook] = {
+        str: plain.text, bool: plain.boolean, int: plain.whole, float: plain.number, Decimal: plain.decimal, datetime: plain.moment, NoneType: plain.nothing,
+    }  # fmt: skip
+    for kind, hook in plain_hooks.items():
+        converter.register_structure_hook(kind, hook)
+    converter.register_structure_hook_factory(lambda kind: kind is Any or kind is object, lambda _: plain.free)
+    by_type: list[tuple[Callable[[Any], bool], Callable[[Any, cattrs.Converter], _Hook]]] = [
+        (attrs.has, partial(_object, strict=forbid_extra_keys)),
+        (lambda kind: isinstance(kind, type) and issubclass(kind, enum.Enum), _enum),
+        (lambda kind: get_origin(kind) is Literal, _literal),
+        (lambda kind: get_origin(kind) in (Union, UnionType), _union),
+        (_is_many, _many),
+        (_is_mapping, _mapping),
+    ]
+    for belongs, make in by_type:
+        converter.register_structure_hook_factory(belongs, partial(_made, make, converter))
+
     converter.register_unstructure_hook(datetime, iso)
-
-    @converter.register_structure_hook_factory(attrs.has)
-    def structure(cls: type[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-        names = {field.name: override(rename=camel(field.name)) for field in attrs.fields(get_origin(cls) or cls)}
-        build = make_dict_structure_fn(cls, converter, **names)  # pyright: ignore[reportArgumentType]
-
-        def strict(value: object, kind: type[Any]) -> Any:
-            if not isinstance(value, dict):
-                raise TypeError("expected an object")
-            return build(value, kind)
-
-        return strict
+    converter.register_unstructure_hook(Decimal, lambda number: format(number, "f"))
+    converter.register_unstructure_hook_func(_is_many, lambda items: [converter.unstructure(item) for item in items])
 
     @converter.register_unstructure_hook_factory(attrs.has)
     def unstructure(cls: type[Any], converter: cattrs.Converter) -> Callable[[Any], Any]:
@@ -98,6 +222,24 @@ def make_converter(*, forbid_extra_keys: bool = True) -> cattrs.Converter:
         return make_dict_unstructure_fn(cls, converter, **names)  # pyright: ignore[reportArgumentType]
 
     return converter
+
+
+def _made(make: Callable[[Any, cattrs.Converter], _Hook], converter: cattrs.Converter, kind: Any) -> _Hook:
+    return make(kind, converter)
+
+
+def _is_many(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    if origin is tuple and get_args(kind)[1:] != (Ellipsis,) and get_args(kind):
+        return False
+    return (
+        isinstance(origin, type) and issubclass(origin, Sequence | AbstractSet) and not issubclass(origin, str | bytes)
+    )
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 REQUESTS = make_converter()
@@ -111,16 +253,13 @@ def structure[T](value: object, kind: type[T], converter: cattrs.Converter = REQ
     """Make a *kind* of parsed JSON; `Invalid` lists every fault with its path."""
     try:
         return converter.structure(value, kind)
-    except Exception as error:
-        faults = [_fault(line) for line in transform_error(error)]
-        raise Invalid("; ".join(f"{f.path}: {f.message}" for f in faults), faults) from error
+    except Invalid:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        faults = [Fault("$", "nested too deeply")] if isinstance(error, RecursionError) else plain.faults_of(error)
+        raise plain.invalid(faults) from error
 
 
 def unstructure(value: object) -> Any:
     """Make parsed JSON of frozen classes."""
     return REQUESTS.unstructure(value)
-
-
-def _fault(line: str) -> Fault:
-    message, _, path = line.rpartition(" @ ")
-    return Fault(path or "$", message or line)
