@@ -1,0 +1,1 @@
+"""Facts: PostgreSQL and Redis behind a thin seam, one file per noun."""
