@@ -12,10 +12,10 @@ import attrs
 import structlog
 import trio
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import parse_url  # pyright: ignore[reportUnknownVariableType]
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import DataError, RedisError, ResponseError
 
 from invorto.errors import InvortoError, StartFailed, StoreUnavailable, UsageError
 from invorto.storage.aio import aio
@@ -102,8 +102,8 @@ class Commands(ABC):
     async def info(self, section: str = "server") -> dict[str, str]:
         """Give what Redis says of itself."""
         text: bytes = await self.call("INFO", section)
-        pairs = (line.split(":", 1) for line in text.decode(errors="replace").splitlines() if ":" in line)
-        return {name: value for name, value in pairs}
+        lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
+        return {name: value for name, colon, value in lines if colon}
 
     async def version(self) -> str:
         """Give the server's version, such as ``8.2.3``."""
@@ -119,7 +119,7 @@ class Redis(Commands):
     is closed, so that no one reads another's reply.
     """
 
-    def __init__(self, pool: ConnectionPool[Any], where: str, deadlines: Deadlines) -> None:
+    def __init__(self, pool: ConnectionPool, where: str, deadlines: Deadlines) -> None:
         self._pool = pool
         self._deadlines = deadlines
         self._lanes = trio.CapacityLimiter(_LANES)
@@ -148,6 +148,8 @@ class Redis(Commands):
                 return await aio(self._exchange, commands)
         except trio.TooSlowError:
             raise StoreUnavailable(f"Redis at {self.where} has not answered for {seconds:g} s") from None
+        except DataError as error:
+            raise TypeError(str(error)) from error
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis at {self.where} cannot be reached: {error}") from error
 
@@ -206,13 +208,13 @@ def address(url: str) -> str:
     return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2] or "localhost"
 
 
-def _pool(url: str, deadlines: Deadlines) -> ConnectionPool[Any]:
+def _pool(url: str, deadlines: Deadlines) -> ConnectionPool:
     try:
         given = cast("dict[str, Any]", parse_url(url))
         # RESP2 since `_entries` reads its shapes; no retries and no socket timeout, since the seam has its own rules.
         ours = {"protocol": 2, "decode_responses": False, "retry": Retry(NoBackoff(), 0), "retry_on_error": []}
         times = {"socket_timeout": None, "socket_connect_timeout": deadlines.connect, "max_connections": _CONNECTIONS}
-        pool: ConnectionPool[Any] = ConnectionPool(**{**given, **ours, **times, "driver_info": None})
+        pool = ConnectionPool(**cast("Any", {**given, **ours, **times, "driver_info": None}))
         pool.make_connection()  # opens nothing, and finds options that do not exist
     except (ValueError, TypeError) as error:
         raise UsageError(f"REDIS_URL is wrong: {error}") from error
