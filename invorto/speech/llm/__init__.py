@@ -1,0 +1,1 @@
+"""Engines that think of what to say."""

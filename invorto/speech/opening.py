@@ -1,0 +1,29 @@
+"""What a plug-in is given to open its engine with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from invorto.config import Config
+
+type Progress = Callable[[str, float], None]
+"""Told what is being prepared and how much of it is done, 0 to 1."""
+
+
+def silent(_: str, __: float) -> None:
+    """Report to nobody."""
+
+
+@attrs.frozen(kw_only=True)
+class Opening:
+    """A plug-in is a function from this to an async context manager that gives the engine.
+
+    Its entry point stands in the group ``invorto.stt``, ``invorto.llm``, ``invorto.tts`` or ``invorto.vad``. Opening
+    is quick: what takes long is done in the background, with *progress*, or when it is first needed. `UsageError`
+    says what the one who installed it has to do.
+    """
+
+    config: Config
+    progress: Progress = silent

@@ -1,0 +1,1 @@
+"""Engines that hear what is said."""

@@ -1,0 +1,1 @@
+"""Detectors: who tells speech from everything else."""
