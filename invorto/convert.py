@@ -48,15 +48,16 @@ def _literal(kind: Any, _: cattrs.Converter) -> _Hook:
     return read
 
 
-def _enum(kind: type[enum.Enum], _: cattrs.Converter) -> _Hook:
-    choices = {member.value: member for member in kind}
+def _enum(value: object, kind: type[enum.Enum]) -> enum.Enum:
+    for member in kind:
+        if type(value) is type(member.value) and value == member.value:
+            return member
+    raise ValueError(f"expected one of {', '.join(str(member.value) for member in kind)}")
 
-    def read(value: object, _: object) -> object:
-        if isinstance(value, str | int) and not isinstance(value, bool) and value in choices:
-            return choices[value]
-        raise ValueError(f"expected one of {', '.join(map(str, choices))}")
 
-    return read
+def _or_enum(hook: _Hook, value: object, kind: Any) -> Any:
+    # cattrs comes here for an enum of texts too, since that is a kind of text.
+    return _enum(value, kind) if isinstance(kind, type) and issubclass(kind, enum.Enum) else hook(value, kind)
 
 
 def _many(kind: Any, converter: cattrs.Converter) -> _Hook:
@@ -185,7 +186,7 @@ def _refuse(message: str) -> Any:
 
 
 def _unknown(key: str, fields: Iterable[str]) -> str:
-    near = difflib.get_close_matches(camel(key[:64]), fields, n=1, cutoff=0.8)
+    near = difflib.get_close_matches(camel(key[:64]), fields, n=1, cutoff=0.9)
     return f"unknown field, did you mean {near[0]}?" if near else "unknown field"
 
 
@@ -196,14 +197,20 @@ def make_converter(*, forbid_extra_keys: bool = True) -> cattrs.Converter:
     """Make a converter; requests refuse unknown keys, what carriers and vendors send may hold more."""
     converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys, detailed_validation=False)
     plain_hooks: dict[Any, _Hook] = {
-        str: plain.text, bool: plain.boolean, int: plain.whole, float: plain.number, Decimal: plain.decimal, datetime: plain.moment, NoneType: plain.nothing,
-    }  # fmt: skip
+        str: plain.text,
+        bool: plain.boolean,
+        int: plain.whole,
+        float: plain.number,
+        Decimal: plain.decimal,
+        datetime: plain.moment,
+        NoneType: plain.nothing,
+    }
     for kind, hook in plain_hooks.items():
-        converter.register_structure_hook(kind, hook)
+        converter.register_structure_hook(kind, partial(_or_enum, hook))
     converter.register_structure_hook_factory(lambda kind: kind is Any or kind is object, lambda _: plain.free)
     by_type: list[tuple[Callable[[Any], bool], Callable[[Any, cattrs.Converter], _Hook]]] = [
         (attrs.has, partial(_object, strict=forbid_extra_keys)),
-        (lambda kind: isinstance(kind, type) and issubclass(kind, enum.Enum), _enum),
+        (lambda kind: isinstance(kind, enum.EnumType), lambda _, __: _enum),
         (lambda kind: get_origin(kind) is Literal, _literal),
         (lambda kind: get_origin(kind) in (Union, UnionType), _union),
         (_is_many, _many),

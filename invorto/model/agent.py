@@ -1,16 +1,21 @@
-"""An agent's configuration, field by field."""
+"""An agent's configuration, field by field; longer than most since it is one table."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import attrs
-from attrs.validators import and_, ge, in_, instance_of, le, max_len, min_len, optional
 
-_TEXT = max_len(64 * 1024)
-_WORD = max_len(200)
+from invorto.model.rules import between, count, every, match, text, unique
+
+_TEXT = text(64 * 1024)
+_WORD = text(200)
+_WORDS = every(count(200), _WORD)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_HEADER_VALUE = re.compile(r"[^\x00-\x1f\x7f]{0,8192}")
 
 BACKCHANNELS = (
     "mm-hm", "mm hmm", "mhm", "mm", "hmm", "hm", "uh-huh", "uh huh", "uh", "um", "ah", "oh", "okay", "ok", "yeah",
@@ -19,10 +24,30 @@ BACKCHANNELS = (
 """What people say to show that they listen, not to take the floor."""
 
 
-def _providers(_: object, field: attrs.Attribute[Any], value: str | tuple[str, ...]) -> None:
+_URL = match(r"https?://[^\s/]\S{0,2000}", "a URL that begins with https:// or http://")
+
+
+def _providers(_: object, __: attrs.Attribute[Any], value: str | tuple[str, ...]) -> None:
     names = value.split(",") if isinstance(value, str) else value
-    if not names or not all(name.strip() for name in names):
-        raise ValueError(f"{field.name} must name an engine, or several in the order to fall back on")
+    if not names or len(names) > 10 or not all(0 < len(name.strip()) <= 64 for name in names):
+        raise ValueError("must name an engine, or up to ten in the order to fall back on")
+
+
+def _headers(_: object, __: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
+    if not all(_HEADER.fullmatch(name) and _HEADER_VALUE.fullmatch(text) for name, text in value.items()):
+        raise ValueError("must be header names with values of one line")
+
+
+def _greeting(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, str):
+        _TEXT(None, field, value)
+
+
+def _tool_name(tool: str | ToolDefinition) -> str:
+    name = tool if isinstance(tool, str) else tool.name
+    if not name.strip():
+        raise ValueError("a tool's name must not be empty")
+    return name
 
 
 def _names(provider: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -35,9 +60,9 @@ class SttSettings:
     """Which engine hears, and how."""
 
     provider: str | tuple[str, ...] = attrs.field(default="local", validator=_providers)
-    model: str | None = None
-    language: str | None = None
-    keywords: tuple[str, ...] = attrs.field(default=(), validator=max_len(200))
+    model: str | None = attrs.field(default=None, validator=_WORD)
+    language: str | None = attrs.field(default=None, validator=_WORD)
+    keywords: tuple[str, ...] = attrs.field(default=(), validator=_WORDS)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -50,10 +75,10 @@ class LlmSettings:
     """Which engine thinks, and how."""
 
     provider: str | tuple[str, ...] = attrs.field(default="local", validator=_providers)
-    model: str | None = None
-    temperature: float = attrs.field(default=0.5, validator=and_(ge(0), le(2)))
-    max_tokens: int = attrs.field(default=250, validator=and_(ge(1), le(100_000)))
-    base_url: str | None = None
+    model: str | None = attrs.field(default=None, validator=_WORD)
+    temperature: float = attrs.field(default=0.5, validator=between(0, 2))
+    max_tokens: int = attrs.field(default=250, validator=between(1, 100_000))
+    base_url: str | None = attrs.field(default=None, validator=_URL)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -66,9 +91,9 @@ class TtsSettings:
     """Which engine speaks, and how."""
 
     provider: str | tuple[str, ...] = attrs.field(default="local", validator=_providers)
-    voice: str | None = None
-    model: str | None = None
-    rate: float = attrs.field(default=1.0, validator=and_(ge(0.5), le(2)))
+    voice: str | None = attrs.field(default=None, validator=_WORD)
+    model: str | None = attrs.field(default=None, validator=_WORD)
+    rate: float = attrs.field(default=1.0, validator=between(0.5, 2))
     """Speed of speech, 1 is the voice's own."""
 
     @property
@@ -82,10 +107,10 @@ class Endpointing:
     """When the caller has finished."""
 
     provider: Literal["invorto", "livekit", "off"] = "invorto"
-    silence_ms: int = attrs.field(default=220, validator=and_(ge(100), le(5000)))
-    min_words: int = attrs.field(default=2, validator=and_(ge(0), le(10)))
-    confidence: float = attrs.field(default=0.65, validator=and_(ge(0), le(1)))
-    wait_function: str = attrs.field(default="200 + 8000 * x", validator=max_len(500))
+    silence_ms: int = attrs.field(default=220, validator=between(100, 5000))
+    min_words: int = attrs.field(default=2, validator=between(0, 10))
+    confidence: float = attrs.field(default=0.65, validator=between(0, 1))
+    wait_function: str = attrs.field(default="200 + 8000 * x", validator=text(500, least=1))
 
 
 @attrs.frozen(kw_only=True)
@@ -93,26 +118,26 @@ class Interruption:
     """When the caller takes the floor from the agent."""
 
     enabled: bool = True
-    barge_in_ms: int = attrs.field(default=64, validator=and_(ge(20), le(1000)))
-    min_words: int = attrs.field(default=0, validator=and_(ge(0), le(10)))
-    ignore: tuple[str, ...] = attrs.field(default=BACKCHANNELS, validator=max_len(500))
-    resume_after_ms: int = attrs.field(default=500, validator=and_(ge(0), le(5000)))
+    barge_in_ms: int = attrs.field(default=64, validator=between(20, 1000))
+    min_words: int = attrs.field(default=0, validator=between(0, 10))
+    ignore: tuple[str, ...] = attrs.field(default=BACKCHANNELS, validator=every(count(500), _WORD))
+    resume_after_ms: int = attrs.field(default=500, validator=between(0, 5000))
 
 
 @attrs.frozen(kw_only=True)
 class Silence:
     """What to do when nobody speaks; seconds."""
 
-    nudge_after: float = attrs.field(default=12.0, validator=and_(ge(1), le(600)))
+    nudge_after: float = attrs.field(default=12.0, validator=between(1, 600))
     nudge: str = attrs.field(default="Are you still there?", validator=_TEXT)
-    hang_up_after: float = attrs.field(default=60.0, validator=and_(ge(1), le(3600)))
+    hang_up_after: float = attrs.field(default=60.0, validator=between(1, 3600))
 
 
 @attrs.frozen(kw_only=True)
 class Consent:
     """What the caller is asked before free speech."""
 
-    prompt: str = attrs.field(validator=and_(min_len(1), _TEXT))
+    prompt: str = attrs.field(validator=text(64 * 1024, least=1))
     required: bool = True
     declined: Literal["hangup", "continue"] = "hangup"
 
@@ -121,7 +146,7 @@ class Consent:
 class EndCall:
     """When the agent hangs up, and what it says then."""
 
-    phrases: tuple[str, ...] = attrs.field(default=(), validator=max_len(200))
+    phrases: tuple[str, ...] = attrs.field(default=(), validator=_WORDS)
     goodbye: str = attrs.field(default="Goodbye.", validator=_TEXT)
     tool: bool = True
 
@@ -166,7 +191,7 @@ class Redaction:
     """Whether personal data is taken out of what is stored, logged and sent; None: as the installation says."""
 
     enabled: bool | None = None
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = attrs.field(default=(), validator=_WORDS)
 
 
 type SlotType = Literal["text", "number", "date", "time", "phone", "email", "choice"]
@@ -176,40 +201,40 @@ type SlotType = Literal["text", "number", "date", "time", "phone", "email", "cho
 class Slot:
     """Something the local engine asks for."""
 
-    name: str = attrs.field(validator=and_(min_len(1), _WORD))
+    name: str = attrs.field(validator=text(200, least=1))
     type: SlotType = "text"
     ask: str = attrs.field(default="", validator=_TEXT)
     confirm: bool = False
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = attrs.field(default=(), validator=_WORDS)
 
 
 @attrs.frozen(kw_only=True)
 class Intent:
     """Something a caller may want of the local engine; *then* is a tool's name, or ``end_call``."""
 
-    name: str = attrs.field(validator=and_(min_len(1), _WORD))
-    examples: tuple[str, ...] = attrs.field(default=(), validator=max_len(200))
+    name: str = attrs.field(validator=text(200, least=1))
+    examples: tuple[str, ...] = attrs.field(default=(), validator=every(count(200), text(2000)))
     reply: str = attrs.field(default="", validator=_TEXT)
-    slots: tuple[str, ...] = ()
+    slots: tuple[str, ...] = attrs.field(default=(), validator=_WORDS)
     """Names of the slots it needs, in the order they are asked for."""
-    then: str | None = None
+    then: str | None = attrs.field(default=None, validator=_WORD)
 
 
 @attrs.frozen(kw_only=True)
 class Faq:
     """A question and its answer."""
 
-    q: str = attrs.field(validator=and_(min_len(1), _TEXT))
-    a: str = attrs.field(validator=and_(min_len(1), _TEXT))
+    q: str = attrs.field(validator=text(64 * 1024, least=1))
+    a: str = attrs.field(validator=text(64 * 1024, least=1))
 
 
 @attrs.frozen(kw_only=True)
 class Flow:
     """The dialogue of the local engine."""
 
-    intents: tuple[Intent, ...] = attrs.field(default=(), validator=max_len(200))
-    slots: tuple[Slot, ...] = attrs.field(default=(), validator=max_len(100))
-    faq: tuple[Faq, ...] = attrs.field(default=(), validator=max_len(500))
+    intents: tuple[Intent, ...] = attrs.field(default=(), validator=every(count(200), unique(lambda one: one.name)))
+    slots: tuple[Slot, ...] = attrs.field(default=(), validator=every(count(100), unique(lambda one: one.name)))
+    faq: tuple[Faq, ...] = attrs.field(default=(), validator=count(500))
     fallback: str = attrs.field(default="", validator=_TEXT)
     handover: str = attrs.field(default="", validator=_TEXT)
 
@@ -218,22 +243,22 @@ class Flow:
 class ToolDefinition:
     """A tool the model may call; without a *url* the client on the socket runs it."""
 
-    name: str = attrs.field(validator=and_(min_len(1), max_len(64)))
+    name: str = attrs.field(validator=match(r"[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, _ and -"))
     description: str = attrs.field(default="", validator=_TEXT)
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
-    url: str | None = None
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    url: str | None = attrs.field(default=None, validator=_URL)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=_headers)
     input_schema: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     output_schema: Mapping[str, Any] | None = None
     blocking: bool = True
-    timeout_ms: int = attrs.field(default=2000, validator=and_(ge(50), le(60_000)))
+    timeout_ms: int = attrs.field(default=2000, validator=between(50, 60_000))
 
 
 @attrs.frozen(kw_only=True)
 class GreetingAudio:
     """A greeting that is played from a file."""
 
-    audio: str = attrs.field(validator=and_(min_len(1), max_len(2048)))
+    audio: str = attrs.field(validator=text(2048, least=1))
 
 
 @attrs.frozen(kw_only=True)
@@ -241,21 +266,23 @@ class AgentConfig:
     """Everything an agent is, apart from its name."""
 
     prompt: str = attrs.field(default="", validator=_TEXT)
-    greeting: str | GreetingAudio | None = "Hello, how can I help?"
-    locale: str = attrs.field(default="en-IN", validator=and_(min_len(2), max_len(35)))
-    variables: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    greeting: str | GreetingAudio | None = attrs.field(default="Hello, how can I help?", validator=_greeting)
+    locale: str = attrs.field(
+        default="en-IN", validator=match(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}", "a language tag such as en-IN")
+    )
+    variables: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=count(200))
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()
     tts: TtsSettings = TtsSettings()
     endpointing: Endpointing = Endpointing()
     interruption: Interruption = Interruption()
     silence: Silence = Silence()
-    max_duration: float | None = attrs.field(default=None, validator=optional(and_(ge(1), le(86_400))))
+    max_duration: float | None = attrs.field(default=None, validator=between(1, 86_400))
     """Seconds; None: the installation's longest call."""
     consent: Consent | None = None
     end_call: EndCall = EndCall()
-    tools: tuple[str | ToolDefinition, ...] = attrs.field(default=(), validator=max_len(128))
-    transfer_targets: tuple[str, ...] = attrs.field(default=(), validator=max_len(200))
+    tools: tuple[str | ToolDefinition, ...] = attrs.field(default=(), validator=every(count(128), unique(_tool_name)))
+    transfer_targets: tuple[str, ...] = attrs.field(default=(), validator=_WORDS)
     voicemail: Voicemail = Voicemail()
     recording: RecordingSettings = RecordingSettings()
     transcription: bool = True
@@ -275,8 +302,8 @@ class Agent:
 
     id: str
     tenant_id: str
-    name: str = attrs.field(validator=instance_of(str))
-    status: AgentStatus = attrs.field(validator=in_(("active", "inactive", "draft")))
+    name: str
+    status: AgentStatus
     version: int
     document: Mapping[str, Any]
     created_at: datetime

@@ -29,7 +29,7 @@ def between(low: float, high: float) -> Rule:
 def text(most: int, *, least: int = 0) -> Rule:
     """Hold a text, or each text of a list, to a length in bytes of UTF-8."""
 
-    def rule(_: object, field: attrs.Attribute[Any], value: str | tuple[str, ...] | None) -> None:
+    def rule(_: object, __: attrs.Attribute[Any], value: str | tuple[str, ...] | None) -> None:
         for one in (value,) if isinstance(value, str) else value or ():
             if len(one.strip()) < least:
                 raise ValueError("must not be empty")
