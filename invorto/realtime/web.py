@@ -261,7 +261,7 @@ class WebLine:
                 return g711.encode_alaw(samples)
 
     def mark(self, name: str, *, turn: int, text: str) -> None:
-        """Tell where a sentence is in the audio: to be echoed where the client asked for marks, else beside binary audio."""
+        """Tell where a sentence is in the audio, where the client asked for marks, and beside binary audio."""
         if self.marks:
             self._awaited[name] = None
             if len(self._awaited) > _MARKS:
