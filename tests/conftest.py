@@ -57,16 +57,16 @@ class Handles:
 
 
 def _descriptors() -> Iterator[tuple[int, str]]:
-    for name in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            yield int(name), os.readlink(f"/proc/self/fd/{name}")
+            yield int(descriptor.name), str(descriptor.readlink())
 
 
 def _children(pid: int) -> Iterator[int]:
     with suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
             with suppress(OSError):
-                for child in map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split()):
+                for child in map(int, (thread / "children").read_text().split()):
                     yield child
                     yield from _children(child)
 

@@ -108,7 +108,7 @@ async def open_child(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch)
                 with trio.move_on_after(READY_WITHIN) as patience:
-                    while not await ready(process.pid):
+                    while not await ready(process.pid):  # noqa: ASYNC110 - another process cannot set our events
                         await trio.sleep(0.01)
                 if patience.cancelled_caught:
                     raise StartFailed(f"{program.name} was not ready within {READY_WITHIN:g} s: see {program.log}")
@@ -116,9 +116,11 @@ async def open_child(
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # The nursery is ours alone to know of: what the block raised leaves as it was raised.
-            if len(group.exceptions) > 1:
-                raise
-            raise group.exceptions[0] from group.exceptions[0].__cause__
+            match group.exceptions:
+                case [alone]:
+                    raise alone from alone.__cause__
+                case _:
+                    raise
 
 
 @asynccontextmanager

@@ -53,14 +53,15 @@ async def open_stores(
     """
     if sys.platform != "linux":
         raise UsageError("the embedded stores need Linux: run PostgreSQL and Redis and set DB_URL and REDIS_URL")
-    folder = folder.absolute()
+    folder = folder.absolute()  # noqa: ASYNC240 - files are looked at before anything is served
     who = unprivileged()
     async with _owned(folder) as lock:
         try:
             programs = find_programs(who, use_system=use_system)
             # A folder of its own, since who runs the stores must enter it and may not be who owns the rest.
             place = _private(folder / "stores", who)
-            sockets, redis_data = _private(place / "s", who), _private(place / "redis", who)
+            sockets = _private(place / "s", who)
+            _private(place / "redis", who)
             for log in (folder / "postgres.log", folder / "redis.log"):
                 _turn(log)
             _check_version(place / "pg", programs)
@@ -87,7 +88,7 @@ async def open_stores(
 async def _owned(folder: Path) -> AsyncIterator[int]:
     """Hold the folder's lock, and give its descriptor: children inherit it, so that orphans hold it too."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)  # noqa: ASYNC240
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise _unusable(folder, error) from error
@@ -224,7 +225,7 @@ async def _serve(folder: Path, *, use_system: bool) -> None:
 
             nursery.start_soon(hear)
             async with open_stores(folder, use_system=use_system) as urls:
-                print(json.dumps(attrs.asdict(urls)), flush=True)
+                print(json.dumps(attrs.asdict(urls)), flush=True)  # noqa: T201 - who started us reads it
                 await trio.lowlevel.wait_readable(0)
             nursery.cancel_scope.cancel()
 

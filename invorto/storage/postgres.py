@@ -91,6 +91,13 @@ class Work:
         with unreachable():
             return await aio(self._connection.fetchrow, sql, *args)
 
+    async def one(self, sql: str, *args: object) -> Record:
+        """Give the row, for what always gives one."""
+        row = await self.fetchrow(sql, *args)
+        if row is None:
+            raise RuntimeError(f"no row from: {sql}")
+        return row
+
     async def fetchval(self, sql: str, *args: object) -> Any:
         """Give the first value of the first row, or None."""
         with unreachable():

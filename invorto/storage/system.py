@@ -1,0 +1,157 @@
+"""What must see all tenants at once: the one file whose units of work run as ``invorto_system``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import attrs
+
+from invorto.errors import Conflict, NotFound
+from invorto.model.call import CallStatus
+from invorto.model.record import OutboxEvent
+from invorto.storage.postgres import Database, Record, Work
+
+
+@attrs.frozen
+class Note:
+    """A fact about a call that goes on, for the outbox."""
+
+    call_id: str
+    tenant_id: str
+    event: OutboxEvent
+
+
+@attrs.frozen(kw_only=True)
+class LiveCall:
+    """A call that has not ended, wherever it runs."""
+
+    id: str
+    tenant_id: str
+    status: CallStatus
+    node_id: str | None
+    epoch: int
+    created_at: datetime
+
+
+def _everybody(db: Database) -> AbstractAsyncContextManager[Work]:
+    return db._system()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - this file is the one that may
+
+
+async def add_tenant(db: Database, tenant_id: str, name: str, settings: Mapping[str, Any]) -> Record:
+    """Add a row to tenants; `Conflict` if there is one of that id."""
+    try:
+        async with _everybody(db) as work:
+            return await work.one(
+                "INSERT INTO tenants (id, name, settings) VALUES ($1, $2, $3) RETURNING *", tenant_id, name, settings
+            )
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict(f"there is a tenant {tenant_id} already") from error
+
+
+async def add_tenant_and_key(db: Database, tenant: tuple[str, str], key: tuple[str, str, str, bytes]) -> Record:
+    """Add a tenant (id, name) and its first key (id, role, name, digest), both or neither; give the tenant's row."""
+    async with _everybody(db) as work:
+        row = await work.one("INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING *", *tenant)
+        await work.execute(
+            "INSERT INTO keys (tenant_id, id, role, name, digest) VALUES ($1, $2, $3, $4, $5)", tenant[0], *key
+        )
+    return row
+
+
+async def tenants(db: Database) -> list[Record]:
+    """Give all rows of tenants, the oldest first."""
+    async with _everybody(db) as work:
+        return await work.fetch("SELECT * FROM tenants ORDER BY created_at, id")
+
+
+async def add_key(db: Database, tenant_id: str, key: tuple[str, str, str, bytes]) -> Record:
+    """Add a key (id, role, name, digest); `NotFound` where there is no such tenant."""
+    try:
+        async with _everybody(db) as work:
+            return await work.one(
+                "INSERT INTO keys (tenant_id, id, role, name, digest) VALUES ($1, $2, $3, $4, $5) RETURNING *",
+                tenant_id,
+                *key,
+            )
+    except asyncpg.ForeignKeyViolationError as error:
+        raise NotFound(f"no tenant {tenant_id}") from error
+
+
+async def key_of(db: Database, digest: bytes) -> Record | None:
+    """Give the row of the key with that digest, revoked or not."""
+    async with _everybody(db) as work:
+        return await work.fetchrow("SELECT * FROM keys WHERE digest = $1", digest)
+
+
+async def tenant_of(db: Database, call_id: str) -> str | None:
+    """Give the tenant of a call, or None when there is no such call."""
+    async with _everybody(db) as work:
+        return await work.fetchval("SELECT tenant_id FROM calls WHERE id = $1", call_id)
+
+
+async def live_calls(db: Database, limit: int = 1000) -> list[LiveCall]:
+    """Give the calls that have not ended, the oldest first: what a reconciler compares with the leases."""
+    async with _everybody(db) as work:
+        rows = await work.fetch(
+            "SELECT id, tenant_id, status, node_id, epoch, created_at FROM calls WHERE ended_at IS NULL"
+            " ORDER BY created_at LIMIT $1",
+            limit,
+        )
+    return [
+        LiveCall(
+            id=row["id"],
+            tenant_id=row["tenant_id"],
+            status=CallStatus(row["status"]),
+            node_id=row["node_id"],
+            epoch=row["epoch"],
+            created_at=row["created_at"],
+        )
+        for row in rows
+    ]
+
+
+async def note(db: Database, notes: Sequence[Note]) -> None:
+    """
+    Write facts of any number of calls to the outbox, in one transaction.
+
+    Each gets the next number of its call, in the order given. A fact whose event id is there already is left out, so
+    that writing them again, after a commit of which nobody knew, does no harm.
+    """
+    if not notes:
+        return
+    events = [item.event for item in notes]
+    async with _everybody(db) as work:
+        await work.execute(
+            _NOTE,
+            [event.event_id for event in events],
+            [item.tenant_id for item in notes],
+            [item.call_id for item in notes],
+            [event.type for event in events],
+            [event.data for event in events],
+        )
+
+
+_NOTE = """
+WITH fresh AS (
+    SELECT i.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[]) WITH ORDINALITY
+        AS i (event_id, tenant_id, call_id, type, data, place)
+    WHERE NOT EXISTS (SELECT FROM outbox AS o WHERE o.event_id = i.event_id)
+), locked AS (
+    SELECT id FROM calls WHERE id IN (SELECT call_id FROM fresh) ORDER BY id FOR UPDATE
+), numbered AS (
+    UPDATE calls AS c SET outbox_seq = c.outbox_seq + f.n
+    FROM (SELECT call_id, count(*)::int AS n FROM fresh JOIN locked ON locked.id = call_id GROUP BY call_id) AS f
+    WHERE c.id = f.call_id
+    RETURNING c.id, c.outbox_seq - f.n AS base
+)
+INSERT INTO outbox (event_id, tenant_id, call_id, type, data, seq)
+SELECT event_id, tenant_id, call_id, type, data,
+    base + row_number() OVER (PARTITION BY call_id ORDER BY place)
+FROM fresh LEFT JOIN numbered ON numbered.id = call_id
+ORDER BY place
+ON CONFLICT (event_id) DO NOTHING
+"""
