@@ -67,8 +67,8 @@ class Keys(Protocol):
         """Look up a key by itself, hashed."""
         ...
 
-    async def get(self, key_id: str) -> KnownKey | None:
-        """Look up a key by its id, as a token names it."""
+    async def get(self, tenant_id: str, key_id: str) -> KnownKey | None:
+        """Look up a tenant's key by its id, as a token names it."""
         ...
 
 
@@ -208,8 +208,8 @@ async def _key(offer: Shown, trust: Trust, keys: Keys) -> Credential:
 async def _token(offer: Shown, trust: Trust, keys: Keys, now: float) -> Credential:
     grant = tokens.verify(trust.secret_keys, offer.secret)
     if grant.key_id is not None:
-        minted_with = await keys.get(grant.key_id)
-        if minted_with is None or minted_with.revoked_at is not None or minted_with.tenant_id != grant.tenant_id:
+        minted_with = await keys.get(grant.tenant_id, grant.key_id)
+        if minted_with is None or minted_with.revoked_at is not None:
             raise Unauthorized("the key that the token was made with is gone")
     return Credential(
         tenant_id=grant.tenant_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 import attrs
@@ -18,6 +19,7 @@ MAX_JWT = 8192
 """Characters."""
 MAX_LIFE = 24 * 3600
 """Seconds from now to `exp`."""
+_TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 SKEW = 60
 """Seconds that the provider's clock may be ahead of ours."""
 
@@ -64,7 +66,7 @@ def read_jwt(text: str, key: RSAPublicKey, now: float) -> Claims:
         raise Unauthorized("the JWT has expired, or lives longer than a day")
     if body.nbf is not None and not body.nbf <= now + SKEW:
         raise Unauthorized("the JWT does not hold yet")
-    if not body.tenant:
+    if not _TENANT.fullmatch(body.tenant):
         raise Unauthorized("the JWT names no tenant")
     return Claims(
         tenant=body.tenant,

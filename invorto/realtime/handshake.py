@@ -57,7 +57,7 @@ def read_handshake(request: Request) -> Handshake:
 def _call_id(path: str, query: Mapping[str, str]) -> str:
     """Find the call's id in the path or in the query; where both have one they must agree."""
     named = query.get("callId") or ""
-    placed = path.removeprefix(_PATH) if path.startswith(_PATH) else ""
+    placed = path.removeprefix(_PATH).removesuffix("/") if path.startswith(_PATH) else ""
     call_id = placed or named
     if not call_id:
         raise PeerError(4002, "missing_call_id")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self
 
 import attrs
 import structlog
 
+from invorto.config import Config
 from invorto.errors import NotFound, PeerError, StoreUnavailable
 from invorto.model.agent import Agent
 from invorto.model.call import Call, CallStatus
@@ -17,6 +19,9 @@ from invorto.realtime.handshake import Handshake, read_handshake
 from invorto.realtime.head import Refused, Request
 from invorto.realtime.origin import Origins
 from invorto.realtime.protocol import Ended, ErrorMessage, ServerMessage, encode
+from invorto.realtime.stored import StoredAgents, StoredCalls, StoredKeys
+from invorto.storage.postgres import Database
+from invorto.storage.tenants import DEFAULT_TENANT
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +60,18 @@ class Porter:
     agents: Agents
     wall: Callable[[], float]
     """Unix time in seconds."""
+
+    @classmethod
+    def of(cls, config: Config, db: Database, wall: Callable[[], float] = time.time) -> Self:
+        """Make one of the settings and the database; `UsageError` for keys and origins that are none."""
+        return cls(
+            trust=Trust.of(config, DEFAULT_TENANT),
+            origins=Origins.of(config.network),
+            keys=StoredKeys(db),
+            calls=StoredCalls(db),
+            agents=StoredAgents(db),
+            wall=wall,
+        )
 
 
 @attrs.frozen(kw_only=True)
