@@ -256,7 +256,7 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read our output has seen enough: `invorto config | head`.
         sys.stderr.close()
         code = 1
-    except BaseException as error:
+    except (Exception, BaseExceptionGroup) as error:
         code = _explain(error)
         if code is None:
             raise
