@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -14,24 +13,10 @@ from invorto.model.record import TimelineEvent
 _LATEST = 2**53
 """The largest Unix milliseconds believed; more is no time."""
 
-_encoder = msgspec.json.Encoder(enc_hook=str)
-
 
 def stream_key(call_id: str) -> str:
     """Give the key of a call's stream."""
     return f"events:{call_id}"
-
-
-def encode_payload(payload: Mapping[str, Any]) -> bytes:
-    """Write a payload as JSON; what JSON has no word for is written as text, so that no event is lost for it."""
-    try:
-        return _encoder.encode(payload)
-    except (TypeError, ValueError, RecursionError):  # lone surrogates, odd keys, a circle
-        pass
-    try:
-        return json.dumps(payload, default=str, skipkeys=True, ensure_ascii=False).encode(errors="replace")
-    except (TypeError, ValueError, RecursionError):
-        return _encoder.encode({"raw": repr(payload)[:1000].encode(errors="replace").decode()})
 
 
 def decode_event(entry_id: str, fields: Mapping[bytes, bytes]) -> TimelineEvent:

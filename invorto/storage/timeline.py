@@ -15,8 +15,9 @@ from invorto.errors import Fault, Invalid, LimitReached, StoreUnavailable
 from invorto.model.event_ids import EventKey, event_id, event_key
 from invorto.model.record import TimelineEvent
 from invorto.storage.backlog import Backlog, Line
-from invorto.storage.events import decode_event, encode_payload, stream_key
+from invorto.storage.events import decode_event, stream_key
 from invorto.storage.follow import Following
+from invorto.storage.json_text import json_text
 from invorto.storage.redis import Commands, Entry, Refused, Reply
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ class Timeline:
         """
         if event_key(event.id, "$.id") == (0, 0):
             raise Invalid("$.id: 0-0 is no event's id", [Fault("$.id", "0-0 is no event's id")])
-        key, payload = stream_key(call_id), encode_payload(event.payload)
+        key, payload = stream_key(call_id), json_text(event.payload)
         kind = event.kind.encode(errors="replace")
         add = ("XADD", key, event.id, "kind", kind, "payload", payload, "timestamp", int(event.timestamp))
         self._put(Line(add, event=True))
