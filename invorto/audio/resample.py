@@ -117,9 +117,9 @@ class Resampler:
         self._given += count
         oldest = self._given * bank.down // bank.up - bank.half
         self._kept = kept[oldest - first :].copy()
-        np.rint(out, out)
-        np.maximum(out, -32_768, out)
-        np.minimum(out, 32_767, out)
+        np.rint(out, out=out)
+        np.maximum(out, -32_768, out=out)
+        np.minimum(out, 32_767, out=out)
         return out.astype(np.int16)
 
 

@@ -1,8 +1,8 @@
 """WAV files: reads what people have, writes what everybody reads.
 
-Reading takes PCM of 8 to 32 bits, floats, µ-law and A-law, with any number of channels up to eight (mixed to one), chunks of
-odd sizes, sizes that a recorder which streamed never filled in, and junk at the end. Everything else is `Invalid` with a
-sentence that says what to do.
+Reading takes PCM of 8 to 32 bits, floats, µ-law and A-law, with any number of channels up to eight (mixed to one),
+chunks of odd sizes, sizes that a recorder which streamed never filled in, and junk at the end. Everything else is
+`Invalid` with a sentence that says what to do.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ def write_wav(path: Path, samples: Samples, rate: int) -> None:
 
 
 def read_wav(source: Path | bytes, name: str = "the audio") -> tuple[Samples, int]:
-    """Read a file, or the bytes of one that messages call *name*: its samples, mixed to mono, and its rate; or `Invalid`."""
+    """Read a file, or the bytes of one that messages call *name*: its samples, as mono, and its rate; or `Invalid`."""
     if isinstance(source, Path):
         name, source = str(source), _bytes(source)
     try:
-        return _read(memoryview(source))
+        return _read(source)
     except Invalid as error:
         raise Invalid(f"{name} {error}") from None
 
@@ -110,7 +110,7 @@ def _bytes(path: Path) -> bytes:
     return content
 
 
-def _read(content: memoryview) -> tuple[Samples, int]:
+def _read(content: bytes) -> tuple[Samples, int]:
     if not content:
         raise Invalid("is empty: record or copy it again")
     if len(content) > MOST_BYTES:
@@ -132,7 +132,7 @@ def _read(content: memoryview) -> tuple[Samples, int]:
     raise Invalid("holds no sound: it may be cut off; copy or export it again")
 
 
-def _chunks(content: memoryview) -> Iterator[tuple[bytes, int, memoryview]]:
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, bytes]]:
     """Give each chunk's label, the size that it claims and what there is of it."""
     at = 12
     while at + 8 <= len(content):
@@ -145,7 +145,7 @@ def _chunks(content: memoryview) -> Iterator[tuple[bytes, int, memoryview]]:
         at = end if content[end : end + 4] in {b"data", b"fmt "} else end + size % 2
 
 
-def _format(body: memoryview) -> _Format:
+def _format(body: bytes) -> _Format:
     if len(body) < 16:
         raise Invalid("is cut off within its header: copy or export it again")
     tag, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", body)
@@ -160,11 +160,11 @@ def _format(body: memoryview) -> _Format:
     return _Format(tag, channels, rate, bits)
 
 
-def _samples(body: memoryview, shape: _Format) -> Samples:
+def _samples(body: bytes, shape: _Format) -> Samples:
     whole = len(body) // shape.width * shape.width
     if not whole:
         raise Invalid("holds no sound: record or export it again")
-    values = _DECODERS[shape.tag, shape.bits](body[:whole])
+    values: NDArray[Any] = _DECODERS[shape.tag, shape.bits](body[:whole])
     if shape.channels > 1:
         values = values.reshape(-1, shape.channels).mean(axis=1, dtype=np.float64)
     if values.dtype == np.int16:
@@ -172,29 +172,29 @@ def _samples(body: memoryview, shape: _Format) -> Samples:
     return np.clip(np.rint(values), -32_768, 32_767).astype(np.int16)
 
 
-def _pcm8(body: memoryview) -> NDArray[Any]:
+def _pcm8(body: bytes) -> NDArray[Any]:
     return (np.frombuffer(body, np.uint8).astype(np.int16) - 128) << 8
 
 
-def _pcm16(body: memoryview) -> NDArray[Any]:
+def _pcm16(body: bytes) -> NDArray[Any]:
     return np.frombuffer(body, "<i2").astype(np.int16)
 
 
-def _pcm24(body: memoryview) -> NDArray[Any]:
+def _pcm24(body: bytes) -> NDArray[Any]:
     octets = np.frombuffer(body, np.uint8).reshape(-1, 3)
     low, middle = octets[:, 0].astype(np.float64), octets[:, 1].astype(np.float64)
     return octets[:, 2].astype(np.int8) * 256.0 + middle + low / 256
 
 
-def _pcm32(body: memoryview) -> NDArray[Any]:
+def _pcm32(body: bytes) -> NDArray[Any]:
     return np.frombuffer(body, "<i4") / 65_536.0
 
 
-def _float32(body: memoryview) -> NDArray[Any]:
+def _float32(body: bytes) -> NDArray[Any]:
     return np.nan_to_num(np.frombuffer(body, "<f4").astype(np.float64), posinf=1, neginf=-1) * 32_768
 
 
-def _float64(body: memoryview) -> NDArray[Any]:
+def _float64(body: bytes) -> NDArray[Any]:
     return np.nan_to_num(np.frombuffer(body, "<f8"), posinf=1, neginf=-1) * 32_768
 
 
