@@ -13,17 +13,17 @@ BEGIN = "<!-- packages: written by `make licences` -->"
 END = "<!-- end of packages -->"
 
 TOLD_ELSEWHERE = {
-    "colorama": "BSD-3-Clause",  # Windows alone
-    "win32-setctime": "MIT",  # Windows alone
-    "pywin32": "PSF-2.0",  # Windows alone
-    "pyreadline3": "BSD-3-Clause",  # Windows alone
+    "colorama": "BSD-3-Clause",  # for Windows alone, so not installed where this runs
+    "itsdangerous": "BSD-3-Clause",  # the package says no more than BSD
+    "jinja2": "BSD-3-Clause",  # as above
 }
-"""What cannot be read from an installed package, as its own site has it."""
+"""What an installed package does not tell exactly, as its licence file has it."""
 
 _NAME = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 _COMMON = {
     "Apache License, Version 2.0": "Apache-2.0", "Apache 2.0": "Apache-2.0", "Apache License 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0", "Apache": "Apache-2.0", "MIT License": "MIT", "The MIT License": "MIT",
+    "The MIT License (MIT)": "MIT", "MIT -or- Apache License 2.0": "MIT OR Apache-2.0",
     "BSD License": "BSD", "BSD 3-Clause": "BSD-3-Clause", "BSD-3-Clause License": "BSD-3-Clause",
     "3-Clause BSD License": "BSD-3-Clause", "ISC License (ISCL)": "ISC",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0", "Python Software Foundation License": "PSF-2.0",
@@ -44,22 +44,24 @@ def licence(name: str) -> str:
     except metadata.PackageNotFoundError:
         return ""
     expression = told.get("License-Expression")
-    if expression:
+    if expression is not None:
         return expression
     first = (told.get("License") or "").strip().partition("\n")[0].strip()
     if first and first not in {"UNKNOWN", "BSD"} and len(first) < 60:
         return _COMMON.get(first, first)
-    classes = [line.rpartition(" :: ")[2] for line in told.get_all("Classifier") or () if line.startswith("License ::")]
+    lines: list[str] = told.get_all("Classifier") or []
+    classes = [line.rpartition(" :: ")[2] for line in lines if line.startswith("License ::")]
     return ", ".join(_COMMON.get(kind, kind) for kind in classes if kind != "OSI Approved") or first
 
 
 def table(tree: Tree) -> str:
     """Write the table of packages."""
     server = packages(tree.text("ops/locks/server.lock"))
-    rows = ["| package | licence | comes with |", "|---|---|---|"]
-    for name in packages(tree.text("ops/locks/local.lock")):
-        rows.append(f"| {name} | {licence(name) or '?'} | {'every install' if name in server else 'an extra'} |")
-    return "\n".join(rows)
+    rows = [
+        f"| {name} | {licence(name) or '?'} | {'every install' if name in server else 'an extra'} |"
+        for name in packages(tree.text("ops/locks/local.lock"))
+    ]
+    return "\n".join(["| package | licence | comes with |", "|---|---|---|", *rows])
 
 
 def with_table(document: str, tree: Tree) -> str:

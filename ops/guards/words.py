@@ -15,13 +15,15 @@ _REGISTRIES = re.compile(
     r"|deb\.debia[n]\.org|files\.pythonhoste[d]|repo\.mave[n]|rubygem[s]\.org)",
     re.IGNORECASE,
 )
-_DEVELOPMENT = re.compile(r"localhost|127\.0\.0\.1|\[::1\]|ws://|http://", re.IGNORECASE)
+_DEVELOPMENT = re.compile(r"localhost|127\.0\.0\.1|\[::1\]|\b(ws|http)://\w", re.IGNORECASE)
 
 SHIPPED = ("invorto/", "sdk/python/src/", "sdk/js/src/")
 
 ALLOWED_ADDRESSES = {
     "invorto/config.py": "the default of BIND_HOST",
     "invorto/dev.py": "it serves this machine alone, and prints where",
+    "invorto/realtime/listeners.py": "what it advises when BIND_HOST is no address of this machine",
+    "invorto/storage/redis.py": "what a Redis URL without a host means",
     "invorto/talk.py": "its default is the server that `invorto dev` runs here",
     "invorto/demo/": "it calls the server that it has started itself",
 }
