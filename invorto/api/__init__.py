@@ -1,0 +1,1 @@
+"""REST: everything that is asked for over HTTP."""
