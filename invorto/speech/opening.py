@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import attrs
 
 from invorto.config import Config
+from invorto.errors import UsageError
 
 type Progress = Callable[[str, float], None]
 """Told what is being prepared and how much of it is done, 0 to 1."""
@@ -27,3 +29,9 @@ class Opening:
 
     config: Config
     progress: Progress = silent
+
+
+def require(module: str, engine: str) -> None:
+    """Raise a `UsageError` that says what to install unless *module*, which *engine* is made of, is there."""
+    if find_spec(module) is None:
+        raise UsageError(f"{engine} is not installed: pip install 'invorto[local]'")

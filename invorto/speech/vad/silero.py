@@ -50,7 +50,7 @@ class Silero:
     def judge(
         self, rate: int, windows: NDArray[np.int16], states: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Give probabilities (n,) and states (2, n, 128) for *windows* (n, context + window) and the *states* before."""
+        """Give probabilities (n,) and states (2, n, 128) for *windows* (n, context + window) after *states*."""
         inputs = {"input": windows.astype(np.float32) / 32768, "state": states, "sr": self._rates[rate]}
         probabilities, after = cast("list[Any]", self._session.run(None, inputs))
         return probabilities[:, 0], after
