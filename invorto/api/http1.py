@@ -48,6 +48,9 @@ class Http1(H11Protocol):
             await self._refuse(Refused(426, "upgrade_required", message, [("Upgrade", "websocket")]))
         elif request.http_version not in {b"1.0", b"1.1"}:
             await self._refuse(Refused(505, "bad_request", "only HTTP/1.1 is spoken here"))
+        elif sum(len(name) + len(value) + 4 for name, value in request.headers) + len(request.target) > HEAD_LIMIT:
+            await self._send_error_response(431)  # h11 only counts heads that come in pieces
+            await self.send(Closed())
         else:
             await super()._create_stream(request)
 
