@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -45,6 +45,8 @@ _AWAY = (
     asyncpg.IdleSessionTimeoutError,
     asyncpg.InsufficientResourcesError,  # too many connections, disk full, out of memory
     asyncpg.ReadOnlySQLTransactionError,  # what was the primary is now a replica
+    asyncpg.InternalClientError,  # a connection whose server died in mid-sentence
+    asyncpg.DeadlockDetectedError,  # nobody's fault: it works when done again
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
@@ -57,8 +59,9 @@ def unreachable() -> Iterator[None]:
         yield
     except _AWAY as error:
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {_said(error)}") from error
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        if "clos" not in str(error):  # "connection is closed", "pool is closing": else a mistake of ours
+    except asyncpg.InterfaceError as error:
+        # "connection is closed", "pool is closing", "released back to the pool": else it is a mistake of ours.
+        if "clos" not in str(error) and "released" not in str(error):
             raise
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {_said(error)}") from error
     except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError) as error:
@@ -147,8 +150,9 @@ class Database:
         # Borrowing, BEGIN and the role are one crossing: what is cancelled in the middle of it is given back there.
         with unreachable():
             connection = await aio(self._begin, opening)
+        work = Work(connection)
         try:
-            yield Work(connection)
+            yield work
         except BaseException:
             with trio.CancelScope(shield=True):  # the deadline is inside, where the connection can be dropped
                 await aio(self._roll_back, connection)
@@ -175,7 +179,7 @@ class Database:
             try:
                 await connection.execute(opening)
             except BaseException as error:
-                connection.terminate()  # which gives its place back to the pool
+                _drop(connection)
                 # A server that was restarted leaves a pool of dead connections: nothing was done yet, so try the next.
                 if stale and isinstance(error, (*_AWAY, asyncpg.InterfaceError)):
                     continue
@@ -188,21 +192,34 @@ class Database:
             async with asyncio.timeout(DEADLINES.commit):
                 tag = await connection.execute("COMMIT")
         except BaseException:
-            connection.terminate()
+            _drop(connection)
             raise
-        await self._pool.release(connection, timeout=DEADLINES.release)
+        await self._release(connection)
         if tag != "COMMIT":
             raise RuntimeError("a unit of work went on after an error of PostgreSQL: nothing of it is kept")
 
     async def _roll_back(self, connection: Any) -> None:
         try:
             async with asyncio.timeout(DEADLINES.release):
-                if not connection.is_closed():
-                    await connection.execute("ROLLBACK")
-            await self._pool.release(connection, timeout=DEADLINES.release)
+                await connection.execute("ROLLBACK")
         except Exception as error:  # noqa: BLE001 - whatever it was, the unit is undone and its own error tells why
             log.debug("connection_dropped", error=_said(error))
-            connection.terminate()
+            _drop(connection)
+        else:
+            await self._release(connection)
+
+    async def _release(self, connection: Any) -> None:
+        try:
+            await self._pool.release(connection, timeout=DEADLINES.release)
+        except Exception as error:  # noqa: BLE001 - the unit is over: the next one gets another connection
+            log.debug("connection_dropped", error=_said(error))
+            _drop(connection)
+
+
+def _drop(connection: Any) -> None:
+    """Close a borrowed connection at once, which gives its place back to the pool."""
+    with suppress(asyncpg.InterfaceError):  # it was lost, and its place is back already
+        connection.terminate()
 
 
 @asynccontextmanager
@@ -212,31 +229,34 @@ async def open_database(url: str, pool_size: int) -> AsyncIterator[Database]:
 
     Errors: `UsageError` when the URL is none, `StoreUnavailable` when there is no answer.
     """
+    pool: Any = asyncpg.create_pool(
+        url, min_size=0, max_size=pool_size, timeout=DEADLINES.connect, init=_prepare, reset=_reset,
+        server_settings={"application_name": "invorto"},
+    )  # fmt: skip
+    database = Database(pool)
     try:
-        pool: Any = asyncpg.create_pool(
-            url, min_size=0, max_size=pool_size, timeout=DEADLINES.connect, init=_prepare, reset=_reset,
-            server_settings={"application_name": "invorto"},
-        )  # fmt: skip
-        with unreachable():
+        with _understood():
             await aio(pool._async__init__)  # noqa: SLF001 - `await pool`, for a caller that is not asyncio
-    except (asyncpg.InterfaceError, ValueError) as error:
-        raise UsageError(f"DB_URL is not understood: {error}") from error
-    try:
-        database = Database(pool)
-        await database.ping()
+            await database.ping()
         yield database
     finally:
         with trio.CancelScope(shield=True):
             await aio(_close, pool)
 
 
-async def connect(url: str) -> Any:
-    """Open one connection outside any pool, for migrations and the like; `disconnect` closes it."""
+@contextmanager
+def _understood() -> Iterator[None]:
     try:
         with unreachable():
-            return await aio(asyncpg.connect, url, timeout=DEADLINES.connect)
+            yield
     except (asyncpg.InterfaceError, ValueError) as error:
         raise UsageError(f"DB_URL is not understood: {error}") from error
+
+
+async def connect(url: str) -> Any:
+    """Open one connection outside any pool, for migrations and the like; `disconnect` closes it."""
+    with _understood():
+        return await aio(asyncpg.connect, url, timeout=DEADLINES.connect)
 
 
 async def disconnect(connection: Any) -> None:

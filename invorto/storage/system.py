@@ -123,22 +123,25 @@ async def note(db: Database, notes: Sequence[Note]) -> None:
     """
     if not notes:
         return
-    events = [item.event for item in notes]
+    rows = [
+        {
+            "event_id": item.event.event_id,
+            "tenant_id": item.tenant_id,
+            "call_id": item.call_id,
+            "type": item.event.type,
+            "data": item.event.data,
+            "place": place,
+        }
+        for place, item in enumerate(notes)
+    ]
     async with _everybody(db) as work:
-        await work.execute(
-            _NOTE,
-            [event.event_id for event in events],
-            [item.tenant_id for item in notes],
-            [item.call_id for item in notes],
-            [event.type for event in events],
-            [event.data for event in events],
-        )
+        await work.execute(_NOTE, rows)
 
 
 _NOTE = """
 WITH fresh AS (
-    SELECT i.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[]) WITH ORDINALITY
-        AS i (event_id, tenant_id, call_id, type, data, place)
+    SELECT i.* FROM jsonb_to_recordset($1)
+        AS i (event_id text, tenant_id text, call_id text, type text, data jsonb, place integer)
     WHERE NOT EXISTS (SELECT FROM outbox AS o WHERE o.event_id = i.event_id)
 ), locked AS (
     SELECT id FROM calls WHERE id IN (SELECT call_id FROM fresh) ORDER BY id FOR UPDATE

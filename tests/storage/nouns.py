@@ -18,10 +18,12 @@ BEGAN = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 
 
 async def an_agent(db: Database, tenant_id: str = DEFAULT_TENANT, name: str = "Desk", **fields: Any) -> Agent:
+    """Keep an agent."""
     return await agents.create(db, tenant_id, name=name, document={"prompt": "You are kind."}, **fields)
 
 
 async def a_call(db: Database, agent: Agent, **fields: Any) -> Call:
+    """Keep a call that was just created."""
     given: dict[str, Any] = {
         "id": new_id("c"), "tenant_id": agent.tenant_id, "agent_id": agent.id, "agent_version": agent.version,
         "direction": Direction.WEB, "status": CallStatus.CREATED, "epoch": 0, "created_at": BEGAN,
@@ -32,6 +34,7 @@ async def a_call(db: Database, agent: Agent, **fields: Any) -> Call:
 
 
 def finished(call: Call, **fields: Any) -> FinishedCall:
+    """Give everything that *call* may leave behind."""
     given: dict[str, Any] = {
         "call_id": call.id, "tenant_id": call.tenant_id, "epoch": 1, "status": CallStatus.COMPLETED,
         "reason": EndReason.HANGUP, "started_at": BEGAN, "ended_at": BEGAN + timedelta(seconds=61.5), "duration": 61.5,
