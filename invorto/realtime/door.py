@@ -53,7 +53,7 @@ class Upgrade:
 
 
 type SocketHandler = Callable[[Request, Upgrade], Awaitable[None]]
-type HttpHandler = Callable[[trio.abc.Stream], Awaitable[None]]
+type HttpHandler = Callable[[PrefixedStream], Awaitable[None]]
 
 
 @attrs.frozen
