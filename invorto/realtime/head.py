@@ -129,6 +129,8 @@ class HeadReader:
 
     def feed(self, data: bytes, peer: str = "") -> Request | None:
         """Take some bytes; the request when its head is whole. Raises `Refused`."""
+        if not data:
+            return None  # h11 would take it for the end
         self.raw += data
         self._machine.receive_data(data)
         try:
