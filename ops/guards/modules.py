@@ -1,9 +1,10 @@
-"""Every module says in its first line what its one idea is, and stays short or says there why it is long."""
+"""Every module says what its one idea is and stays short, or says why not; every test says what it promises."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 from ops.guards.tree import Tree
 
@@ -13,19 +14,27 @@ _REASON = re.compile(r"\blong(er)?\b.*\b(since|because)\b")
 
 
 def faults(tree: Tree) -> list[str]:
-    """List modules without a docstring, and long ones without a reason."""
+    """List modules and tests without a docstring, and long modules without a reason."""
     found: list[str] = []
     for path, text in tree.matching(".py"):
         if path.startswith("sdk/") or not text.strip():
             continue
         try:
-            doc = ast.get_docstring(ast.parse(text))
+            module = ast.parse(text)
         except SyntaxError as error:
             found.append(f"{path}:{error.lineno}: {error.msg}")
             continue
-        first, lines = (doc or "").partition("\n")[0], text.count("\n")
+        first, lines = (ast.get_docstring(module) or "").partition("\n")[0], text.count("\n")
         if not first:
             found.append(f"{path}: has no docstring that tells its one idea")
         elif lines > MOST_LINES and not _REASON.search(first):
             found.append(f"{path}: {lines} lines; more than {MOST_LINES} need a reason in the docstring's first line")
+        found += [f"{path}:{test.lineno}: {test.name} does not say what it promises" for test in _silent_tests(module)]
     return found
+
+
+def _silent_tests(module: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(module):
+        is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+        if is_test and not ast.get_docstring(node):
+            yield node
