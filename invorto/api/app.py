@@ -1,0 +1,97 @@
+"""The application: routes by noun, one place for errors, an id for each request."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import structlog
+import trio
+from prometheus_client import Counter
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from invorto.api import agents, calls, health, metrics, recordings, timelines
+from invorto.api.auth import Gate
+from invorto.api.bodies import MAX_BODY, ApiRequest, request_id
+from invorto.api.cors import Cors
+from invorto.api.deps import ApiDeps
+from invorto.api.problems import BadRequest, problem_answer
+from invorto.errors import NotFound
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 30.0
+"""Seconds from a request's head to the beginning of its answer, its body and both stores included."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_PLACE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
+_QUIET = ("/health", "/metrics")
+"""Asked every few seconds by machines: not worth a line of the log."""
+
+
+class Api(QuartTrio):
+    """Quart-Trio with a bound on each request's body, and on its time."""
+
+    request_class = ApiRequest
+
+    async def full_dispatch_request(self, ctx: Any) -> Any:
+        """Serve a request; one that takes too long is answered 503."""
+        with trio.move_on_after(PATIENCE):
+            return await super().full_dispatch_request(ctx)
+        return await self.finalize_request(ctx, problem_answer(trio.TooSlowError(), request_id()))
+
+
+def make_app(deps: ApiDeps) -> QuartTrio:
+    """Make the ASGI application; it holds nothing that has to be closed, and needs no lifespan events."""
+    app = Api("invorto.api", static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, PROPAGATE_EXCEPTIONS=False, TRAP_HTTP_EXCEPTIONS=False)
+    app.debug = False
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    gate = Gate(deps.database)
+    for noun in (health, metrics, agents, calls, timelines, recordings):
+        app.register_blueprint(noun.blueprint(deps, gate))
+    _frame(app, deps)
+    return app
+
+
+def _frame(app: QuartTrio, deps: ApiDeps) -> None:
+    """Put around every route what all have in common."""
+    cors = Cors.of(deps.config.network)
+    counter = Counter(
+        "http_requests_total", "HTTP requests answered.", ["method", "path", "status"], registry=deps.metrics
+    )
+
+    @app.before_request
+    async def look() -> Response | None:
+        _readable()
+        return cors.preflight(request)
+
+    @app.errorhandler(Exception)
+    async def refuse(error: Exception) -> Response:
+        # One of the three edges where errors are contained: one request.
+        return problem_answer(error, request_id())
+
+    @app.after_request
+    async def sign(response: Response) -> Response:
+        route = _PLACE.sub(r"{\1}", request.url_rule.rule) if request.url_rule else "unmatched"
+        method = request.method if request.method in _METHODS else "other"
+        counter.labels(method, route, str(response.status_code)).inc()
+        response.headers["X-Request-Id"] = request_id()
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        cors.sign(request, response)
+        if not request.path.startswith(_QUIET):
+            log.info("http_request", method=method, path=route, status=response.status_code, request_id=request_id())
+        return response
+
+
+def _readable() -> None:
+    """Refuse a URL that is not UTF-8, and whatever is named with a NUL, which nothing is."""
+    try:
+        for part in (request.scope.get("raw_path", b""), request.query_string.replace(b"+", b" ")):
+            unquote_to_bytes(part).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("the URL is not UTF-8") from None
+    if "\0" in request.path:
+        raise NotFound("there is no such route")

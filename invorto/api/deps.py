@@ -1,0 +1,60 @@
+"""What the API stands on: built once by whoever builds the tree, and passed down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from prometheus_client import CollectorRegistry
+
+from invorto.config import Config
+from invorto.model.agent_document import Document, installation
+from invorto.storage.postgres import Database
+from invorto.storage.timeline import Timeline
+
+type Probe = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Asks a part how it is; gives what there is to say, such as its version, and raises when the part is away."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _unknown(_: str) -> object | None:
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """Something this process depends on, for health."""
+
+    name: str
+    probe: Probe
+    needed: bool = False
+    """Whether nothing can be admitted while it is away."""
+
+
+@attrs.frozen(kw_only=True)
+class ApiDeps:
+    """Everything that routes use."""
+
+    config: Config
+    database: Database
+    timeline: Timeline
+    recordings: Path
+    """The folder below which recordings are kept."""
+    metrics: CollectorRegistry
+    parts: tuple[Part, ...] = ()
+    engines: Mapping[str, Collection[str]] = attrs.field(factory=dict[str, Collection[str]])
+    """The names that an agent may give as engines, under ``stt``, ``llm`` and ``tts``; a missing kind: any name."""
+    draining: Callable[[], bool] = _never
+    full: Callable[[], bool] = _never
+    """Whether this node can take no more calls."""
+    live: Callable[[str], object | None] = _unknown
+    """Finds a call that is alive in this process, by its id."""
+    defaults: Document = attrs.field(
+        default=attrs.Factory(lambda self: installation(self.config), takes_self=True), repr=False
+    )
+    """What lies under every agent's document."""

@@ -1,0 +1,111 @@
+"""The route of a call's recording: a file that is read as it is sent, whole or in a range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+from quart import Blueprint, Response, request
+from quart.wrappers.response import ResponseBody
+from quart_trio.wrappers import TrioResponse
+from werkzeug.http import parse_range_header
+
+from invorto.api.auth import Caller, Gate
+from invorto.api.deps import ApiDeps
+from invorto.api.problems import Refused
+from invorto.errors import NotFound, NotSupported
+from invorto.storage import calls
+
+_PIECE = 64 * 1024
+"""Bytes read at a time: two seconds of stereo at 8 kHz, and all that a slow listener holds in memory."""
+
+
+class Excerpt(ResponseBody):
+    """The bytes of a file from *begin* to before *end*."""
+
+    def __init__(self, path: Path, begin: int, end: int) -> None:
+        self._path, self._at, self._end = path, begin, end
+        self._file: Any = None
+
+    async def __aenter__(self) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride] - quart names itself
+        self._file = await trio.open_file(self._path, "rb")
+        await self._file.seek(self._at)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with trio.CancelScope(shield=True):  # closing a file that is only read does not wait for anybody
+            await self._file.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece: bytes = await self._file.read(min(_PIECE, self._end - self._at))
+        if not piece:
+            raise StopAsyncIteration
+        self._at += len(piece)
+        return piece
+
+
+def asked_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """
+    Give the bytes that a ``Range`` header asks for; None for all of them.
+
+    A header that is none, or that asks for several ranges, counts as absent, as HTTP allows. `Refused` (416) for a
+    range that begins behind the end.
+    """
+    asked = parse_range_header(header)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return None
+    found = asked.range_for_length(size)
+    if found is None:
+        raise Refused(416, "range_not_satisfiable", f"the recording has {size} bytes")
+    begin, end = found
+    return begin, min(end, size)
+
+
+def locate(folder: Path, kept: str) -> Path:
+    """Find a recording's file; `NotSupported` for one that is elsewhere, `NotFound` outside the folder."""
+    if "://" in kept and not kept.startswith("file://"):
+        raise NotSupported("this recording is not on this host: ask for its artifacts")
+    path = Path(folder, kept.removeprefix("file://")).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise NotFound("there is no recording of this call")
+    return path
+
+
+def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+    """Make the route."""
+    routes = Blueprint("recordings", __name__, url_prefix="/v1/calls")
+
+    @routes.get("/<call_id>/recording")
+    @gate.needs("analyst")
+    async def read(caller: Caller, call_id: str) -> Response:
+        kept = (await calls.detail(deps.database, caller.tenant_id, call_id))["recording"]
+        if kept is None:
+            raise NotFound("there is no recording of this call")
+        path = await trio.to_thread.run_sync(locate, deps.recordings, kept)
+        try:
+            size = (await trio.Path(path).stat()).st_size
+        except OSError:
+            raise NotFound("the recording of this call is gone") from None
+        headers = {
+            "Content-Type": "audio/wav",
+            "Content-Disposition": f'inline; filename="{call_id}.wav"',
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private, no-store",
+        }
+        part = asked_range(request.headers.get("Range"), size)
+        begin, end = part or (0, size)
+        headers["Content-Length"] = str(end - begin)
+        if part:
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        response = TrioResponse(Excerpt(path, begin, end), 206 if part else 200, headers)
+        response.timeout = None  # a long recording over a slow line; who does not read at all is cut off below us
+        return response
+
+    return routes

@@ -1,0 +1,95 @@
+"""The route of a call's timeline: from Redis while it is there, from PostgreSQL after."""
+
+from __future__ import annotations
+
+import attrs
+from quart import Blueprint, Response, request
+
+from invorto.api.answers import answer
+from invorto.api.auth import Caller, Gate
+from invorto.api.deps import ApiDeps
+from invorto.api.paging import read_query
+from invorto.errors import Fault, StoreUnavailable
+from invorto.model import rules
+from invorto.model.call import Call
+from invorto.model.event_ids import event_key
+from invorto.model.record import TimelineEvent
+from invorto.plain import invalid
+from invorto.storage import calls
+
+_HIGHEST = 2**63 - 1
+"""What PostgreSQL can compare; the ids of events are below it for the next 292 million years."""
+
+
+@attrs.frozen(kw_only=True)
+class TimelineQuery:
+    """A part of a timeline: cursors are ids of events and not included."""
+
+    after: str | None = None
+    before: str | None = None
+    count: int | None = attrs.field(default=None, validator=rules.between(1, 1_000_000))
+    """More than ``TIMELINE_MAX_COUNT`` is that many."""
+    kind: tuple[str, ...] = attrs.field(default=(), validator=rules.every(rules.count(50), rules.text(64)))
+
+
+@attrs.frozen
+class _Reader:
+    """Reads one call's timeline, wherever it is."""
+
+    deps: ApiDeps
+    call: Call
+    kinds: tuple[str, ...]
+
+    async def read(self, after: str | None, before: str | None, most: int) -> list[TimelineEvent]:
+        """Give up to *most* events, ascending."""
+        if not self.call.status.terminal:
+            return await self._running(after, before, most)
+        try:
+            found = await self._running(after, before, most)
+        except StoreUnavailable:
+            found = []  # the whole was kept when the call ended
+        return found or await self._kept(after, before, most)
+
+    async def _running(self, after: str | None, before: str | None, most: int) -> list[TimelineEvent]:
+        return await self.deps.timeline.read(self.call.id, after, before, most, self.kinds or None)
+
+    async def _kept(self, after: str | None, before: str | None, most: int) -> list[TimelineEvent]:
+        return await calls.timeline(
+            self.deps.database,
+            self.call.tenant_id,
+            self.call.id,
+            after=_comparable(after),
+            before=_comparable(before),
+            count=most,
+            kinds=self.kinds or None,
+        )
+
+
+def _comparable(cursor: str | None) -> str | None:
+    return cursor and "-".join(str(min(part, _HIGHEST)) for part in event_key(cursor))
+
+
+def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+    """Make the route."""
+    routes = Blueprint("timelines", __name__, url_prefix="/v1/calls")
+    settings = deps.config.timeline
+
+    @routes.get("/<call_id>/timeline")
+    @gate.needs("analyst")
+    async def read(caller: Caller, call_id: str) -> Response:
+        query = read_query(request, TimelineQuery)
+        keys = [event_key(text, path) for text, path in ((query.after, "$.after"), (query.before, "$.before")) if text]
+        if len(keys) == 2 and keys[0] >= keys[1]:
+            raise invalid([Fault("$.before", "must come after `after`")])
+        reader = _Reader(deps, await calls.get(deps.database, caller.tenant_id, call_id), query.kind)
+        most = min(query.count or settings.default_count, settings.max_count)
+        page = await reader.read(query.after, query.before, most)
+        following = None
+        if len(page) == most:  # there may be more: look, so that a full last page does not lead to an empty one
+            back = query.before is not None and query.after is None
+            edge = page[0].id if back else page[-1].id
+            more = await reader.read(None, edge, 1) if back else await reader.read(edge, query.before, 1)
+            following = edge if more else None
+        return answer({"callId": call_id, "timeline": page, "next": following})
+
+    return routes
