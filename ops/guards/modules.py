@@ -35,6 +35,9 @@ def faults(tree: Tree) -> list[str]:
 
 def _silent_tests(module: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(module):
-        is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-        if is_test and not ast.get_docstring(node):
-            yield node
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if node.name.startswith("test_"):
+                if not ast.get_docstring(node):
+                    yield node
+            case _:
+                pass

@@ -23,6 +23,7 @@ ALLOWED_ADDRESSES = {
     "invorto/config.py": "the default of BIND_HOST",
     "invorto/dev.py": "it serves this machine alone, and prints where",
     "invorto/realtime/listeners.py": "what it advises when BIND_HOST is no address of this machine",
+    "invorto/realtime/recording.py": "a file: URL's own name for this machine",
     "invorto/storage/redis.py": "what a Redis URL without a host means",
     "invorto/talk.py": "its default is the server that `invorto dev` runs here",
     "invorto/demo/": "it calls the server that it has started itself",
