@@ -1,8 +1,8 @@
 """Recording a call as it goes: the caller on the left, the agent as it was played on the right.
 
 Taking audio in is synchronous and never waits: both sides lie in short buffers (`tracks`), and one task of the node
-writes those of all calls, a few at a time, in one thread hop a tick. A disk that is full or away never touches the call:
-the fault is logged once, stands in the record, and what was written stays readable.
+writes those of all calls, a few at a time, in one thread hop a tick. A disk that is full or away never touches the
+call: the fault is logged once, stands in the record, and what was written stays readable.
 """
 
 from __future__ import annotations
