@@ -135,10 +135,7 @@ def talk(
 @HOST
 @LOG
 @click.option("--only", metavar="PARTS", help=f"Comma list of the parts to run: {', '.join(PARTS)}.  [all]")
-@click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, metavar="N", help="Processes, one tree each, same port.  [1]"
-)
-def serve(only: str | None, workers: int, **options: str | None) -> int | None:
+def serve(only: str | None, **options: str | None) -> int | None:
     """Serve until SIGTERM or Ctrl-C.
 
     A first signal drains: no new calls, live ones go on until they end or DRAIN_TIMEOUT is over. A second one skips
@@ -150,7 +147,7 @@ def serve(only: str | None, workers: int, **options: str | None) -> int | None:
     config = _config(options)
     from invorto.supervisor import serve as body
 
-    return _run(body, config, parts, workers)
+    return _run(body, config, parts)
 
 
 @cli.command(short_help="Bring the database's schema up to date.")

@@ -163,3 +163,36 @@ def test_ctrl_c_while_starting_is_130_without_a_traceback(tmp_path: Path) -> Non
         _, error = process.communicate(timeout=10)
     assert (process.returncode, error) == (130, "")
     assert time.monotonic() - began < 5
+
+
+def test_migrate_brings_a_database_up_to_date_and_says_how(tmp_path: Path, bare_postgres_url: str) -> None:
+    """`--dry-run` lists what is lacking with exit code 1, a run applies it, a second one has nothing to do."""
+    lacking = invorto("migrate", "--dry-run", folder=tmp_path, DB_URL=bare_postgres_url)
+    assert lacking.returncode == 1
+    assert "lacks 0001" in lacking.stdout
+    applied = invorto("migrate", "--database", bare_postgres_url, folder=tmp_path)
+    assert (applied.returncode, applied.stderr) == (0, "")
+    assert applied.stdout == lacking.stdout.replace("lacks", "applied")
+    again = invorto("migrate", "--dry-run", folder=tmp_path, POSTGRES_URL=bare_postgres_url)
+    assert (again.returncode, again.stdout) == (0, "up to date\n")
+
+
+def test_a_tenant_and_its_first_key_are_made(tmp_path: Path, postgres_url: str) -> None:
+    """`invorto tenant create` prints the tenant's id and a key, which is kept nowhere in clear."""
+    ran = invorto("tenant", "create", "Acme & Söhne", folder=tmp_path, DB_URL=postgres_url)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    tenant, key = (line.split()[1] for line in ran.stdout.splitlines())
+    assert tenant.startswith("t_")
+    assert key.startswith("inv_live_")
+
+
+@pytest.mark.parametrize("arguments", [("migrate",), ("tenant", "create", "x")], ids=" ".join)
+def test_a_database_that_cannot_be_reached_is_a_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Exit code 1, where it was sought, and neither a traceback nor the password."""
+    ran = invorto(*arguments, folder=tmp_path, DB_URL="postgresql://ann:hidden@127.0.0.1:1/db")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("invorto: ")
+    assert "Traceback" not in ran.stderr
+    assert "PostgreSQL cannot be reached" in ran.stderr
+    assert "127.0.0.1" in ran.stderr
+    assert "hidden" not in ran.stderr
