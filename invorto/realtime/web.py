@@ -95,6 +95,8 @@ class WebLine:
     """Text messages a minute; 0 is no limit."""
     patience: Patience = Patience()
     lead: float = LEAD
+    rate: int = attrs.field(init=False)
+    """Samples a second, both ways."""
     marks: bool = attrs.field(default=False, init=False)
     """As the client's `start` says; False until then."""
     begun: bool = attrs.field(default=False, init=False)
@@ -110,7 +112,7 @@ class WebLine:
     _complaints: TokenBucket = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        rate = self.handshake.rate
+        self.rate = rate = self.handshake.rate
         self._width = 2 if self.handshake.codec == "linear16" else 1
         self._audio = TokenBucket(AUDIO_RATE * rate, AUDIO_BURST * rate, self._heard_at)
         self._messages = MessageWindow(self.message_limit)
@@ -131,20 +133,15 @@ class WebLine:
         )
 
     @property
-    def rate(self) -> int:
-        """Samples a second, both ways."""
-        return self.handshake.rate
-
-    @property
     def dropped(self) -> float:
         """Seconds of audio that came too fast and were dropped."""
-        return self._audio.refused / self.handshake.rate
+        return self._audio.refused / self.rate
 
     # -- what comes in ----------------------------------------------------------------------------
 
     async def receive(self) -> Inbound:
         """Wait for audio, a message, or the end; audio must not be written to, it is the frame itself."""
-        while True:
+        while True:  # noqa: ASYNC913 - a voice socket's `receive` sees to checkpoints
             patience = self.patience
             wait = patience.silent if self.begun else min(patience.silent, patience.before_start)
             message = None
@@ -180,7 +177,7 @@ class WebLine:
             self._complain("forbidden", "this credential may not send audio", now)
         elif over or not count:
             self._complain("bad_message", "audio must be whole samples, and not empty", now)
-        elif count > LONGEST_FRAME * self.handshake.rate:
+        elif count > LONGEST_FRAME * self.rate:
             self._complain("bad_message", f"audio must come in frames of {LONGEST_FRAME * 1000:g} ms at most", now)
         else:
             self.begun = True

@@ -235,14 +235,14 @@ BAD: list[tuple[str, str, str]] = [
     ('{"t":"start","variables":{"a":1}}', "bad_message", "$.variables"),
     ('{"t":"start","variables":{"a":"\\u0000"}}', "bad_message", "$.variables"),
     ('{"t":"start","capabilities":"marks"}', "bad_message", "$.capabilities"),
-    ('{"t":"start","capabilities":%s}' % json.dumps(["m"] * 33), "bad_message", "$.capabilities"),
+    ('{"t":"start","capabilities":[' + ",".join(['"m"'] * 33) + "]}", "bad_message", "$.capabilities"),
     ('{"t":"start","audioOut":"opus"}', "bad_message", "$.audioOut"),
     ('{"t":"start","locale":""}', "bad_message", "$.locale"),
     ('{"t":"end","reason":3}', "bad_message", "$.reason"),
     ("[" * 60_000, "bad_message", ""),
     ('{"t":' * 10_000, "bad_message", ""),
     ('{"t":"tool.result","id":"x","result":%s}' % ("[" * 30_000 + "]" * 30_000), "bad_message", "nested"),
-    ('{"t":"config","config":{"a":%s}}' % ('{"a":' * 1000 + "1" + "}" * 1000), "bad_message", "$.config"),
+    ('{"t":"config","config":' + '{"a":' * 1000 + "1" + "}" * 1001, "bad_message", "$.config"),
 ]
 
 
@@ -257,15 +257,19 @@ def test_every_bad_message_gets_one_clear_fault(text, code, names):
     encode(ErrorMessage(code, str(fault.value), fatal=False))
 
 
+def attempt(text: str) -> ClientMessage | BadMessage:
+    """Give what *text* becomes, or the fault; anything else is raised."""
+    try:
+        return decode(text)
+    except BadMessage as fault:
+        return fault
+
+
 def test_deep_nesting_in_what_nobody_reads_is_harmless():
     """A deep value under an unknown key is skipped or refused, never a crash."""
     for depth in (100, 5_000, 30_000):
-        try:
-            message = decode('{"t":"pause","x":%s}' % ("[" * depth + "]" * depth))
-        except BadMessage as fault:
-            assert fault.code == "bad_message"
-        else:
-            assert message == Pause()
+        said = attempt('{"t":"pause","x":' + "[" * depth + "]" * depth + "}")
+        assert said == Pause() or (isinstance(said, BadMessage) and said.code == "bad_message")
 
 
 def test_what_is_at_the_limits_passes():
@@ -316,16 +320,14 @@ NEAR = st.fixed_dictionaries({"t": st.sampled_from(sorted(CLIENT_KINDS)) | JSON}
 )
 def test_garbage_raises_nothing_but_a_bad_message(text):
     """Whatever text a peer sends, it is a message or a fault that can be told; what is taken can be passed on."""
-    try:
-        message = decode(text)
-    except BadMessage as fault:
-        assert fault.code in {"bad_message", "unknown_type"}
-        encode(ErrorMessage(fault.code, str(fault), fatal=False))
+    said = attempt(text)
+    if isinstance(said, BadMessage):
+        assert said.code in {"bad_message", "unknown_type"}
+        encode(ErrorMessage(said.code, str(said), fatal=False))
     else:
-        assert isinstance(message, msgspec.Struct)
-        again = msgspec.json.encode(message)
+        again = msgspec.json.encode(said)
         assert b"\\u0000" not in again.replace(rb"\\", b"")
-        assert decode(again.decode()) == message
+        assert decode(again.decode()) == said
 
 
 @given(st.sampled_from([text for said, _ in CLIENT for text in [json.dumps(said)]]), st.data())
@@ -334,7 +336,5 @@ def test_a_damaged_message_raises_nothing_but_a_bad_message(text, data):
     place = data.draw(st.integers(0, len(text) - 1))
     change = data.draw(st.text(max_size=2))
     for damaged in (text[:place], text[:place] + change + text[place + 1 :]):
-        try:
-            decode(damaged)
-        except BadMessage as fault:
-            assert str(fault)
+        said = attempt(damaged)
+        assert str(said) if isinstance(said, BadMessage) else isinstance(said, msgspec.Struct)

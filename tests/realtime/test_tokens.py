@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 
@@ -17,6 +18,7 @@ from invorto.subkeys import SecretKeys
 
 
 def keys(*seeds: bytes) -> SecretKeys:
+    """Make the installation's keys."""
     return SecretKeys.parse([base64.b64encode(seed * 32).decode() for seed in seeds])
 
 
@@ -75,9 +77,13 @@ def test_no_changed_token_counts():
 
 def test_another_version_is_refused():
     """What we signed once in another shape is refused and does not crash."""
-    import hmac  # noqa: PLC0415 - only here
-
-    for content in (b"[]", b"{}", b"\xff", b'["t","c","a",null,"soon",[]]', json.dumps(["t", "c", "a", None, 1, [], 2]).encode()):
+    for content in (
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'["t","c","a",null,"soon",[]]',
+        json.dumps(["t", "c", "a", None, 1, [], 2]).encode(),
+    ):
         signed = PREFIX + base64.urlsafe_b64encode(content).decode().rstrip("=")
         mac = hmac.digest(KEYS.newest("browser-tokens"), signed.encode(), "sha256")
         with pytest.raises(Unauthorized):
