@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import entry_points
 from typing import Any, Literal, NoReturn, Protocol, cast
@@ -14,6 +14,7 @@ import trio
 from invorto.config import Config, words
 from invorto.errors import UsageError
 from invorto.model.agent import AgentConfig
+from invorto.speech.capacity import measure
 from invorto.speech.opening import Opening, Progress, silent
 from invorto.speech.ports import Llm, Stt, Tts, Vad
 
@@ -145,7 +146,7 @@ def configured(config: Config) -> dict[Kind, tuple[str, ...]]:
 
 @asynccontextmanager
 async def open_engines(
-    names: Mapping[Kind, Iterable[str]], config: Config, progress: Progress = silent
+    names: Mapping[Kind, Collection[str]], config: Config, progress: Progress = silent
 ) -> AsyncIterator[Engines]:
     """Open the engines of these *names*, and the detector: ``local`` unless ``vad`` names another.
 
@@ -163,8 +164,8 @@ async def open_engines(
             for name in wanted:
                 await engines.open(cast("Kind", kind), name)
         engines.capacity = config.limits.local_engine_calls
-        if engines.capacity is None and any(name == "local" for name in (*names.get("stt", ()), *names.get("tts", ()))):
-            nursery.start_soon(_measure, engines)
+        if engines.capacity is None and "local" in {*names.get("stt", ()), *names.get("tts", ())}:
+            nursery.start_soon(_measure, engines, names)
         yield engines
         nursery.cancel_scope.cancel()
 
@@ -177,5 +178,9 @@ async def _keep_open(
         await trio.sleep_forever()
 
 
-async def _measure(engines: Engines) -> None:
+async def _measure(engines: Engines, names: Mapping[Kind, Collection[str]]) -> None:
     await engines.wait_ready()
+    stt = engines.stt("local") if "local" in names.get("stt", ()) else None
+    tts = engines.tts("local") if "local" in names.get("tts", ()) else None
+    engines.capacity = await measure(stt, tts)
+    log.info("engine_capacity", calls=engines.capacity)

@@ -1,0 +1,84 @@
+"""Likeness of meaning: the vectors of what agents know, kept; the vector of what was heard, made in a process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import structlog
+import trio
+from numpy.typing import NDArray
+
+from invorto.errors import ProviderFailed
+from invorto.speech.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+KEPT = 20_000
+"""Vectors that are kept, 30 MB: the examples of a hundred agents."""
+BATCH = 16
+"""Texts in one order, about 0.2 s: what was just heard waits for no more than that."""
+PATIENCE = 0.6
+"""Seconds that an answer waits for likenesses before it does with words alone."""
+
+
+class Meaning:
+    """Vectors by text, shared by all calls."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._ordered: set[str] = set()
+        self._arrived = trio.Event()
+
+    async def near(self, heard: str, examples: Iterable[str]) -> dict[str, float]:
+        """Give the likeness of each example to what was heard; those that are not known in time are left out."""
+        wanted = list(dict.fromkeys(examples))
+        self._order([heard], urgent=0)
+        self.learn(wanted)
+        with trio.move_on_after(PATIENCE):
+            while any(text in self._ordered for text in (heard, *wanted)):
+                await self._arrived.wait()
+        said = self._vectors.pop(heard, None) if heard not in wanted else self._vectors.get(heard)
+        if said is None:
+            return {}
+        known = [text for text in wanted if text in self._vectors]
+        for text in known:
+            self._vectors.move_to_end(text)
+        if not known:
+            return {}
+        likeness = np.stack([self._vectors[text] for text in known]) @ said
+        return dict(zip(known, likeness.tolist(), strict=True))
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Have vectors made for texts that will be wanted."""
+        missing = [text for text in texts if text not in self._vectors and text not in self._ordered]
+        for at in range(0, len(missing), BATCH):
+            self._order(missing[at : at + BATCH], urgent=1)
+
+    def _order(self, texts: list[str], urgent: int) -> None:
+        queue = [text for text in texts if text not in self._vectors and text not in self._ordered]
+        if not queue:
+            return
+
+        def told(body: Any, last: bool) -> None:  # noqa: FBT001  # the shape of a callback
+            if last:
+                self._ordered.difference_update(queue)
+            else:
+                text = queue.pop(0)
+                self._ordered.discard(text)
+                self._vectors[text] = np.frombuffer(body, "<f4")
+                while len(self._vectors) > KEPT:
+                    self._vectors.popitem(last=False)
+            if last or not self._ordered:
+                self._arrived.set()
+                self._arrived = trio.Event()
+
+        try:
+            self._worker.submit("embed", list(queue), told, urgent)
+        except ProviderFailed as error:
+            log.warning("meaning_unavailable", error=str(error))
+            return
+        self._ordered.update(queue)
