@@ -1,0 +1,220 @@
+"""A call is a nursery: what it opens it closes, and when `run_call` returns nothing of it is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import attrs
+import structlog
+import trio
+
+from invorto.model.agent import AgentConfig
+from invorto.model.call import Call, EndReason
+from invorto.model.event_ids import EventClock
+from invorto.model.record import FinishedCall
+from invorto.realtime.conversation import Conversation
+from invorto.realtime.deadlines import Deadlines
+from invorto.realtime.ears import Ears, listener
+from invorto.realtime.emotion import EmotionWindows
+from invorto.realtime.finish import finished
+from invorto.realtime.live import LiveCalls
+from invorto.realtime.livecall import LiveCall
+from invorto.realtime.meter import Meter
+from invorto.realtime.recording import Recorder, Recording
+from invorto.realtime.teller import FactSink, Teller, TimelineSink
+from invorto.realtime.tools import Toolbox
+from invorto.speech.ports import Llm, Stt, Tts, Vad
+
+log = structlog.get_logger(__name__)
+
+
+class Ledger(FactSink, Protocol):
+    """Where what a call leaves is kept."""
+
+    async def finish(self, finished: FinishedCall) -> None:
+        """Keep it; returns when it is safe."""
+        ...
+
+
+class Book(Protocol):
+    """Where it is written that a call goes on."""
+
+    async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, new: bool) -> Call:
+        """Write that the call is active, creating its row where there is none; gives it as it is kept now."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Voices:
+    """The engines of one call."""
+
+    vad: Vad
+    stt: Stt
+    llm: Llm
+    tts: Tts
+    local: bool = False
+    """Whether they take this machine's cores."""
+
+
+@attrs.frozen(kw_only=True)
+class House:
+    """What the calls of a process share."""
+
+    live: LiveCalls
+    book: Book
+    ledger: Ledger
+    timeline: TimelineSink
+    recorder: Recorder | None
+    voices: Callable[[AgentConfig], Awaitable[Voices]]
+    """Chooses a call's engines, and opens them where nobody has yet."""
+    wall: Callable[[], float]
+    """Unix time, seconds."""
+    meter: Meter
+    usd_inr: float
+    emotion: Mapping[str, Any]
+    """Settings of the emotion windows."""
+    longest: float
+    """Seconds of the longest call."""
+    deadlines: Deadlines = attrs.field(factory=Deadlines)
+
+
+@attrs.frozen(kw_only=True)
+class Ticket:
+    """A call that was let in."""
+
+    call: Call
+    """Its row, or what its row is to be."""
+    rate: int
+    lead: float
+    new: bool = False
+    """Whether it has no row yet."""
+    holder: str
+    """Whose call it is: a fingerprint of the credential."""
+    resolve: Callable[[Mapping[str, str], str | None], AgentConfig]
+    """Makes the agent's configuration of the variables and locale that a client brings."""
+
+
+async def run_call(
+    ticket: Ticket, house: House, *, task_status: trio.TaskStatus[LiveCall] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """
+    Hold one call from its first row to its last.
+
+    Reports `started` with the live call once its line may be attached. Before that, every error is the starter's
+    (`LimitReached`, `StoreUnavailable` …). After it none leaves here but cancellation: a failing call ends as
+    ``failed`` and hurts no other.
+    """
+    agent = ticket.resolve(ticket.call.variables, None)
+    voices = await house.voices(agent)
+    with house.live.seat(ticket.call.id, local_engines=voices.local):
+        wall, now = house.wall(), trio.current_time()
+        started_at = datetime.fromtimestamp(wall, UTC)
+        call = await house.book.begin(ticket.call, agent, started_at, new=ticket.new)
+        teller = Teller(call.id, call.tenant_id, house.timeline, house.ledger, EventClock(wall, now), trio.current_time)
+        with structlog.contextvars.bound_contextvars(call_id=call.id, tenant_id=call.tenant_id):
+            life = _Life(ticket, house, call, agent, voices, teller, now)
+            failure = None
+            try:
+                await life.live(task_status)
+            except* Exception as group:
+                failure = first_of(group)
+            finally:
+                with trio.move_on_after(house.deadlines.finish, shield=True):
+                    await life.finish(failure, started_at)
+            if failure is not None:
+                if life.live_call is None:
+                    raise failure
+                log.error("call_failed", exc_info=failure)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Give the first single error of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@attrs.define
+class _Life:
+    """A call from its row to its record."""
+
+    ticket: Ticket
+    house: House
+    call: Call
+    agent: AgentConfig
+    voices: Voices
+    teller: Teller
+    began: float
+    reason: EndReason | None = None
+    recording: Recording | None = None
+    live_call: LiveCall | None = None
+
+    async def live(self, status: trio.TaskStatus[LiveCall]) -> None:
+        """Open what the call needs, and hold the conversation."""
+        agent, house, voices, teller = self.agent, self.house, self.voices, self.teller
+        async with AsyncExitStack() as stack:
+            self.recording = await self._record(stack)
+            conversation = Conversation(
+                call_id=self.call.id, agent=agent, rate=self.ticket.rate, lead=self.ticket.lead, llm=voices.llm,
+                tts=voices.tts, teller=teller, toolbox=Toolbox(teller), recording=self.recording,
+                deadlines=house.deadlines, meter=house.meter,
+            )  # fmt: skip
+            conversation.turns.ends_at = self.began + min(agent.max_duration or house.longest, house.longest)
+            ears = await self._open_ears(stack, conversation)
+            live = LiveCall(
+                call=self.call, holder=self.ticket.holder, rate=self.ticket.rate, conversation=conversation, ears=ears,
+                resolve=self.ticket.resolve,
+            )  # fmt: skip
+            stack.enter_context(house.live.registered(live))
+            facts = {"agentId": self.call.agent_id, "direction": str(self.call.direction)}
+            teller.note("call.started", facts)
+            teller.fact("call.started", facts)
+            self.live_call = live
+            status.started(live)
+            self.reason = await live.talk()
+
+    async def finish(self, failure: BaseException | None, started_at: datetime) -> None:
+        """Write down what the call leaves, and let its lines go; whatever of it fails, the rest is done."""
+        now, live = trio.current_time(), self.live_call
+        reason = EndReason.ERROR if failure is not None else self.reason or EndReason.DRAINED
+        if live is not None:
+            live.conversation.last_words(now)
+            live.over(reason)
+        done = finished(
+            self.call, self.agent, reason, self.voices, self.teller, live.conversation if live else None,
+            self.recording, started_at=started_at, duration=now - self.began, usd_inr=self.house.usd_inr,
+        )  # fmt: skip
+        try:
+            await self.house.ledger.finish(done)
+            self.house.meter.call_ended(done)
+        finally:
+            if live is not None:
+                await live.close(self.house.deadlines.goodbye)
+
+    async def _record(self, stack: AsyncExitStack) -> Recording | None:
+        wanted = self.agent.recording.enabled if self.call.recording is None else self.call.recording
+        if self.house.recorder is None or not wanted:
+            return None
+        recording = await stack.enter_async_context(
+            self.house.recorder.record(
+                f"{self.call.tenant_id}/{self.call.id}.wav", rate=self.ticket.rate, stereo=self.agent.recording.stereo,
+                began=self.began,
+            )
+        )  # fmt: skip
+        if self.agent.consent is not None:
+            recording.pause(self.began)
+        return recording
+
+    async def _open_ears(self, stack: AsyncExitStack, conversation: Conversation) -> Ears:
+        rate, voices = self.ticket.rate, self.voices
+        ear = await stack.enter_async_context(voices.stt.listen(self.agent.stt, rate, conversation.post))
+        detector = voices.vad.attach(rate, listener(ear, conversation.post))
+        stack.callback(detector.close)
+        detector.expect(self.agent.interruption.barge_in_ms)
+        emotion = None
+        if self.agent.emotion.windows:
+            emotion = EmotionWindows(rate, self.teller.tell, **self.house.emotion)
+        return Ears(detector, ear, self.recording, emotion)

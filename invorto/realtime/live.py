@@ -1,0 +1,102 @@
+"""The calls that are alive in this process: how many there may be, and how to reach one."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+
+from invorto.errors import Conflict, LimitReached, Unavailable
+
+if TYPE_CHECKING:
+    from invorto.model.call import EndReason
+    from invorto.realtime.call import LiveCall
+
+RETRY_AFTER = 5.0
+"""Seconds after which a refused caller may try again: about when the next of many calls ends."""
+
+
+class Capacity(Protocol):
+    """Something that knows how many calls it can keep up with."""
+
+    capacity: int | None
+    """None: as many as come, or not known yet."""
+
+
+@attrs.define
+class LiveCalls:
+    """One for each process; the node's own limit on calls."""
+
+    limit: int
+    engines: Capacity | None = None
+    """The engines of this machine, which may hold fewer calls than the node."""
+    draining: bool = False
+    _calls: dict[str, LiveCall] = attrs.field(factory=dict)
+    _seats: trio.CapacityLimiter = attrs.field(init=False)
+    _engine_seats: int = 0
+    _leaving: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+
+    def __attrs_post_init__(self) -> None:
+        self._seats = trio.CapacityLimiter(self.limit)
+
+    @property
+    def held(self) -> int:
+        """How many seats are taken."""
+        return int(self._seats.borrowed_tokens)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further call would be let in."""
+        return self.draining or self._seats.available_tokens < 1
+
+    def get(self, call_id: str) -> LiveCall | None:
+        """Find a live call of this process."""
+        return self._calls.get(call_id)
+
+    def ids(self) -> list[str]:
+        """List the calls that are alive."""
+        return list(self._calls)
+
+    @contextmanager
+    def seat(self, call_id: str, *, local_engines: bool = False) -> Generator[None]:
+        """Hold one of the node's seats for a call; `LimitReached` at once where there is none, never waiting."""
+        if self.draining:
+            raise Unavailable("this node is going away", "draining")
+        most = self.engines.capacity if local_engines and self.engines is not None else None
+        if most is not None and self._engine_seats >= most:
+            raise LimitReached("engine", most, self._engine_seats, RETRY_AFTER)
+        try:
+            self._seats.acquire_on_behalf_of_nowait(call_id)
+        except trio.WouldBlock:
+            raise LimitReached("node", self.limit, self._seats.borrowed_tokens, RETRY_AFTER) from None
+        except RuntimeError:
+            raise Conflict("this call is being set up already", "call_exists") from None
+        self._engine_seats += local_engines
+        try:
+            yield
+        finally:
+            self._engine_seats -= local_engines
+            self._seats.release_on_behalf_of(call_id)
+            self._leaving.unpark_all()
+
+    @contextmanager
+    def registered(self, call: LiveCall) -> Generator[None]:
+        """Make a call known for as long as the block lasts."""
+        self._calls[call.id] = call
+        try:
+            yield
+        finally:
+            del self._calls[call.id]
+
+    async def wait_empty(self) -> None:
+        """Wait until no call holds a seat."""
+        while self._seats.borrowed_tokens:
+            await self._leaving.park()
+
+    def leave(self, reason: EndReason) -> None:
+        """Have every call say goodbye and end."""
+        for call in list(self._calls.values()):
+            call.leave(reason)

@@ -1,0 +1,213 @@
+"""A call while it lives, as its lines and the rest of the house see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import structlog
+import trio
+
+from invorto.errors import Forbidden, Invalid, InvortoError, NotSupported
+from invorto.model.agent import AgentConfig
+from invorto.model.agent_document import change_live
+from invorto.model.call import Call, EndReason
+from invorto.realtime import protocol as p
+from invorto.realtime import turns as t
+from invorto.realtime.conversation import Conversation
+from invorto.realtime.ears import Ears
+from invorto.realtime.line import HungUp, Line
+from invorto.realtime.targets import is_target
+
+log = structlog.get_logger(__name__)
+
+
+@attrs.define(kw_only=True)
+class LiveCall:
+    """One live call: lines attach to it, anybody may ask it to leave."""
+
+    call: Call
+    holder: str
+    rate: int
+    conversation: Conversation
+    ears: Ears
+    resolve: Callable[[Mapping[str, str], str | None], AgentConfig]
+    _begun: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _early: EndReason | None = attrs.field(default=None, init=False)
+    _line: Line | None = attrs.field(default=None, init=False)
+    _over: bool = attrs.field(default=False, init=False)
+
+    @property
+    def id(self) -> str:
+        """The call's id."""
+        return self.call.id
+
+    @property
+    def listeners(self) -> int:
+        """How many lines only listen."""
+        return len(self.conversation.teller.lines) - (self._line is not None)
+
+    def next_id(self) -> str:
+        """Give an event its id."""
+        return self.conversation.teller.ids.next(trio.current_time())
+
+    # -- for the call's own task ------------------------------------------------------------------
+
+    async def talk(self) -> EndReason:
+        """Wait for the client to begin, and hold the conversation; gives why it ended."""
+        await self._begun.wait()
+        if self._early is not None:
+            return self._early
+        self.conversation.teller.note("agent.started", {"agentId": self.call.agent_id})
+        return await self.conversation.hold()
+
+    def over(self, reason: EndReason) -> None:
+        """Tell the clients that the call has ended."""
+        if not self._over:
+            self._over = True
+            self.conversation.teller.tell(p.Ended(reason=str(reason)), keep=False)
+            self.conversation.teller.note("call.ended", {"reason": str(reason)})
+
+    async def close(self, patience: float) -> None:
+        """Close what lines are left, and see them detached; bounded by *patience* seconds."""
+        with trio.move_on_after(patience):
+            async with trio.open_nursery() as nursery:
+                for line in list(self.conversation.teller.lines):
+                    nursery.start_soon(line.close)
+        self.conversation.teller.lines.clear()
+
+    # -- for anybody ------------------------------------------------------------------------------
+
+    def leave(self, reason: EndReason, *, goodbye: bool = True) -> None:
+        """Have the agent say goodbye, or not, and hang up."""
+        if not self._begun.is_set():
+            self._early = reason
+            self._begun.set()
+        self.conversation.post(t.Leave(reason, goodbye))
+
+    def fail(self, error: Exception) -> None:
+        """End the call for an error of one of its lines."""
+        log.error("line_failed", exc_info=error)
+        self.leave(EndReason.ERROR, goodbye=False)
+
+    # -- for a line -------------------------------------------------------------------------------
+
+    async def serve(self, line: Line, *, listening: bool = False) -> None:
+        """
+        Feed the call from *line* until either is over; runs in the line's own task.
+
+        A second talking line takes over: the old one closes 4001 ``replaced``. A *listening* line hears and is not heard.
+        """
+        lines = self.conversation.teller.lines
+        if listening:
+            lines.append(line)
+        else:
+            old, self._line = self._line, line
+            lines.insert(0, line)
+            if old is not None:
+                lines.remove(old)
+                await old.close(4001, "replaced")
+        try:
+            await self._read(line, listening)
+        except Exception as error:
+            if listening or self._line is not line:
+                raise
+            self.fail(error)
+        finally:
+            if line in lines:
+                lines.remove(line)
+            if self._line is line:
+                self._line = None
+                self._hung_up()
+
+    async def _read(self, line: Line, listening: bool) -> None:
+        while True:
+            inbound = await line.receive()
+            if isinstance(inbound, HungUp) or self._over:
+                return
+            if listening:
+                continue
+            if isinstance(inbound, np.ndarray):
+                self._begin(None)
+                self.ears.hear(inbound, trio.current_time())
+                continue
+            try:
+                await self._take(inbound, line)
+            except InvortoError as error:
+                line.tell(p.ErrorMessage(code=_code(error), message=str(error), fatal=False), self.next_id())
+
+    def _hung_up(self) -> None:
+        if not self._begun.is_set():
+            self._early = EndReason.HANGUP
+            self._begun.set()
+        self.conversation.post(t.CallerLeft(EndReason.HANGUP))
+
+    def _begin(self, start: p.Start | None) -> None:
+        if self._begun.is_set():
+            return
+        if start is not None and (start.variables or start.locale):
+            self.conversation.change(self.resolve(start.variables or {}, start.locale))
+        self._begun.set()
+
+    async def _take(self, message: p.ClientMessage, line: Line) -> None:
+        now, post = trio.current_time(), self.conversation.post
+        match message:
+            case p.Start():
+                self._begin(message)
+            case p.Text(text):
+                self._begin(None)
+                post(t.Typed(text))
+            case p.ToolResult():
+                if not self.conversation.toolbox.answered(message):
+                    raise Invalid(f"no tool call {message.id!r} awaits an answer - at `$.id`")
+            case p.Mark(name):
+                self.conversation.played(name)
+            case p.Pause():
+                self.ears.pause(now)
+                post(t.Held(on=True))
+                self._note("call.paused", {})
+            case p.Resume():
+                self.ears.resume()
+                post(t.Held(on=False))
+                self._note("call.resumed", {})
+            case p.ConfigChange(config):
+                self.conversation.change(change_live(self.conversation.agent, config))
+                self.ears.vad.expect(self.conversation.agent.interruption.barge_in_ms)
+                self._note("config.updated", {"fields": sorted(config)})
+            case p.DtmfSend(digits, method):
+                await line.send_digits(digits, method or "rfc2833")
+                self._note("dtmf.send", {"digits": digits, "method": method or "rfc2833"})
+            case p.Transfer(to, mode):
+                await self._transfer(to, mode or "blind", line)
+            case p.End():
+                self._hung_up()
+            case _:
+                pass
+
+    async def _transfer(self, to: str, mode: p.TransferMode, line: Line) -> None:
+        if not is_target(to, self.conversation.agent.transfer_targets):
+            raise Forbidden(f"{to!r} is not one of the agent's transferTargets")
+        tell = self.conversation.teller.tell
+        try:
+            await line.transfer(to, mode)
+        except NotSupported:
+            tell(p.TransferStatus(to=to, mode=mode, status="failed"))
+            raise
+        tell(p.TransferStatus(to=to, mode=mode, status="started"))
+
+    def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
+        self.conversation.teller.note(kind, payload)
+
+
+def _code(error: InvortoError) -> str:
+    match error:
+        case Invalid():
+            return "bad_message"
+        case Forbidden():
+            return "forbidden"
+        case NotSupported():
+            return "not_supported"
+        case _:
+            return "internal_error"

@@ -1,0 +1,163 @@
+"""From what the caller said to speech: think, cut into sentences, speak. Cancelling it is all there is to interrupting it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import attrs
+import trio
+
+from invorto.errors import ProviderFailed
+from invorto.model.agent import AgentConfig
+from invorto.realtime.deadlines import Deadlines
+from invorto.realtime.protocol import LlmDelta
+from invorto.realtime.sentences import SentenceCutter
+from invorto.realtime.teller import Teller
+from invorto.realtime.tools import offered
+from invorto.realtime.transcript import Transcript
+from invorto.realtime.turn import Turn
+from invorto.speech.ports import Delta, Llm, Prompt, Remember, Samples, Thought, ToolCall, Tts, Usage, Word
+
+AHEAD = 5.0
+"""Seconds of speech that may be made before they are played: more would be thrown away when interrupted."""
+SENTENCES = 8
+"""Sentences that thinking may be ahead of speaking."""
+ROUNDS = 4
+"""How often one turn may go back to the model with what its tools answered."""
+
+
+class Outlet(Protocol):
+    """Where a turn's audio goes."""
+
+    def begin_sentence(self, turn: Turn, text: str) -> None:
+        """Announce a sentence."""
+        ...
+
+    def add(self, turn: Turn, samples: Samples, words: tuple[Word, ...]) -> None:
+        """Take some of its audio."""
+        ...
+
+    def end_sentence(self, turn: Turn) -> None:
+        """Tell that it is complete."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Mind:
+    """What a reply is made with."""
+
+    llm: Llm
+    tts: Tts
+    agent: AgentConfig
+    transcript: Transcript
+    teller: Teller
+    outlet: Outlet
+    use_tool: Callable[[ToolCall, AgentConfig, Turn], Awaitable[str]]
+    deadlines: Deadlines
+    call_id: str
+    rate: int
+    used: Callable[[Usage], None]
+
+
+async def reply(turn: Turn, mind: Mind) -> None:
+    """Answer the history; returns when all of the answer's audio is made. `ProviderFailed` where an engine failed."""
+    send, receive = trio.open_memory_channel[str](SENTENCES)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_think, turn, mind, send)
+            await _speak(turn, mind, receive)
+    except* ProviderFailed as group:
+        raise _first(group) from None
+
+
+async def recite(turn: Turn, mind: Mind, text: str) -> None:
+    """Speak a text that is known beforehand."""
+    cutter = SentenceCutter()
+    for sentence in (*cutter.push(text), *cutter.flush()):
+        await _say(turn, mind, sentence)
+
+
+async def _think(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]) -> None:
+    """Ask the model, pass on sentences as they are complete, run the tools it wants, and ask again."""
+    async with sentences:
+        for _ in range(ROUNDS):
+            wanted = await _stream(turn, mind, sentences)
+            if not wanted:
+                return
+            results = [(call.id, await mind.use_tool(call, mind.agent, turn)) for call in wanted]
+            mind.transcript.tools_answered(tuple(wanted), results, turn.state)
+            if turn.leave is not None:
+                return
+
+
+async def _stream(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]) -> list[ToolCall]:
+    cutter, wanted = SentenceCutter(), list[ToolCall]()
+    prompt = Prompt(
+        agent=mind.agent,
+        settings=mind.agent.llm,
+        history=mind.transcript.history(),
+        tools=offered(mind.agent),
+        call_id=mind.call_id,
+    )
+    async with mind.llm.answer(prompt) as thoughts:
+        while (thought := await _next(thoughts.__anext__, mind, mind.deadlines.first_token)) is not None:
+            match thought:
+                case Delta(text):
+                    if turn.first_token_at is None:
+                        turn.first_token_at = trio.current_time()
+                    mind.teller.tell(LlmDelta(text=text, turn=turn.number))
+                    for sentence in cutter.push(text):
+                        await sentences.send(sentence)
+                case ToolCall():
+                    wanted.append(thought)
+                case Remember(state):
+                    turn.state = state
+                case Usage():
+                    mind.used(thought)
+    for sentence in cutter.flush():
+        await sentences.send(sentence)
+    return wanted
+
+
+async def _next(step: Callable[[], Awaitable[Thought]], mind: Mind, seconds: float) -> Thought | None:
+    try:
+        with trio.fail_after(seconds):
+            return await step()
+    except StopAsyncIteration:
+        return None
+    except trio.TooSlowError:
+        raise ProviderFailed(mind.llm.name, "llm", f"no answer for {seconds:g} s") from None
+
+
+async def _speak(turn: Turn, mind: Mind, sentences: trio.MemoryReceiveChannel[str]) -> None:
+    async with sentences:
+        async for sentence in sentences:
+            await _say(turn, mind, sentence)
+
+
+async def _say(turn: Turn, mind: Mind, sentence: str) -> None:
+    if not sentence.strip():
+        return
+    if turn.first_sentence_at is None:
+        turn.first_sentence_at = trio.current_time()
+    while (surplus := turn.playout.ahead - AHEAD) > 0:
+        await trio.sleep(max(surplus, 0.05))
+    mind.outlet.begin_sentence(turn, sentence)
+    async with mind.tts.say(sentence, mind.agent.tts, mind.rate) as speech:
+        while True:
+            try:
+                with trio.fail_after(mind.deadlines.first_audio):
+                    piece = await speech.__anext__()
+            except StopAsyncIteration:
+                break
+            except trio.TooSlowError:
+                raise ProviderFailed(mind.tts.name, "tts", f"silent for {mind.deadlines.first_audio:g} s") from None
+            mind.outlet.add(turn, piece.samples, piece.words)
+    mind.outlet.end_sentence(turn)
+
+
+def _first(group: BaseExceptionGroup[ProviderFailed]) -> ProviderFailed:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("an exception group is never empty")

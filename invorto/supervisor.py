@@ -1,0 +1,208 @@
+"""
+The task tree.
+
+Read it top to bottom for the order of starting, and bottom to top for the order of stopping.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from invorto.config import Config
+from invorto.errors import StartFailed
+from invorto.model.call import EndReason
+from invorto.observability.logs import set_up_logs
+from invorto.realtime.door import serve_door
+from invorto.realtime.listeners import open_listeners
+from invorto.resources import Resources, open_resources
+from invorto.speech.opening import Progress, silent
+
+log = structlog.get_logger(__name__)
+
+GOODBYE = 5.0
+"""Seconds that live calls get to say goodbye when the drain is over, before they are cut."""
+INTERRUPTED = 130
+"""The exit code when a signal ended the start."""
+HTTP_GRACE = 5.0
+"""Seconds that requests get to finish when the door shuts."""
+
+
+class Service(Protocol):
+    """Something of the back that runs until cancelled, and says when it is ready."""
+
+    async def __call__(self, *, task_status: trio.TaskStatus[None] = ...) -> None:
+        """Run."""
+        ...
+
+
+@attrs.define
+class Stop:
+    """That the process is to stop: at first in order, then at once."""
+
+    asked: trio.Event = attrs.field(factory=trio.Event)
+    hurried: trio.Event = attrs.field(factory=trio.Event)
+    failed: str | None = None
+    """The service whose failure made it stop."""
+    serving: bool = False
+    """Whether the start is over."""
+
+    def ask(self) -> None:
+        """Stop; asked a second time, skip the wait for live calls."""
+        if self.asked.is_set():
+            self.hurried.set()
+        self.asked.set()
+
+
+type Ready = Callable[[Resources, list[tuple[str, int]], Stop], Awaitable[None]]
+"""What to do once it serves: told the addresses, and may ask for the stop."""
+type Prepare = Callable[[AsyncExitStack, Config], Awaitable[Config]]
+"""Opens what has to be there before the resources are, and gives the settings that lead to it."""
+
+PARTS = frozenset({"api", "realtime", "telephony", "webhooks"})
+
+
+async def serve(
+    config: Config,
+    parts: frozenset[str] = PARTS,
+    *,
+    shared: bool = False,
+    prepare: Prepare | None = None,
+    ready: Ready | None = None,
+    progress: Progress = silent,
+) -> int:
+    """
+    Serve until a signal; gives the exit code. *shared* lets other processes listen on the same ports.
+
+    `UsageError` and `StartFailed` say what keeps it from starting, or what made it stop.
+    """
+    set_up_logs(config.observing.log_level, config.observing.log_format)
+    stop = Stop()
+    async with trio.open_nursery() as nursery:
+        starting = trio.CancelScope()
+        await nursery.start(listen_for_signals, stop, starting)
+        with starting:
+            async with AsyncExitStack() as stack:
+                doors = await _bind(stack, config, shared=shared)
+                if prepare is not None:
+                    config = await prepare(stack, config)
+                resources = await stack.enter_async_context(open_resources(config, progress))
+                await supervise(resources, config, doors, parts, stop, ready)
+        nursery.cancel_scope.cancel()
+    if starting.cancelled_caught:
+        return INTERRUPTED
+    if stop.failed is not None:
+        raise StartFailed(f"{stop.failed} failed, see the log")
+    return 0
+
+
+async def listen_for_signals(
+    stop: Stop, starting: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Ask for the stop at SIGTERM and SIGINT; a second one hurries it, and one during the start ends that."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("signal", number=number, second=stop.asked.is_set())
+            if not stop.serving:
+                starting.cancel()
+            stop.ask()
+
+
+@attrs.frozen
+class Doors:
+    """Where the process listens: one port for all, and maybe one for sockets alone."""
+
+    all: list[trio.SocketListener]
+    sockets: list[trio.SocketListener]
+
+
+async def _bind(stack: AsyncExitStack, config: Config, *, shared: bool) -> Doors:
+    """Take the ports before anything else, so that a taken one is known at once."""
+    net = config.network
+    everything = await stack.enter_async_context(open_listeners(net.bind_host, net.api_port, shared=shared))
+    sockets: list[trio.SocketListener] = []
+    if net.realtime_port is not None:
+        sockets = await stack.enter_async_context(
+            open_listeners(net.bind_host, net.realtime_port, shared=shared, setting="REALTIME_PORT")
+        )
+    return Doors(everything, sockets)
+
+
+async def supervise(
+    resources: Resources,
+    config: Config,
+    doors: Doors,
+    parts: frozenset[str],
+    stop: Stop,
+    ready: Ready | None = None,
+) -> None:
+    """Start the back, then the front; wait for *stop*; stop the front, then the back."""
+    live = resources.live
+    async with trio.open_nursery() as back:
+        for name, service in resources.services().items():
+            await back.start(partial(_essential, name, service, stop))
+        async with trio.open_nursery() as front:
+            async with trio.open_nursery() as calls:
+                reception = resources.reception(calls) if "realtime" in parts else None
+                door = partial(serve_door, voice=reception.answer if reception else resources.no_voice)
+                http = resources.http if "api" in parts else None
+                addresses = await front.start(partial(door, doors.all, http_handler=http))
+                if doors.sockets:
+                    await front.start(partial(door, doors.sockets, http_handler=None))
+                resources.health.ready = stop.serving = True
+                log.info("ready", addresses=[f"{host}:{port}" for host, port in addresses])
+                if ready is not None:
+                    back.start_soon(ready, resources, addresses, stop)
+                await stop.asked.wait()
+                await _drain(resources, config.limits.drain_timeout, stop, calls)
+            resources.http.drain()
+            with trio.move_on_after(HTTP_GRACE):
+                while resources.http.connections:
+                    await trio.sleep(0.02)
+            front.cancel_scope.cancel()
+        back.cancel_scope.cancel()
+    assert live.held == 0
+    log.info("stopped")
+
+
+async def _essential(
+    name: str, service: Service, stop: Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run a service that the house cannot do without: when it fails, live calls end in order, and the process too."""
+    try:
+        await service(task_status=task_status)
+    except* Exception as group:
+        log.critical("service_failed", service=name, exc_info=group)
+        stop.failed = stop.failed or name
+        stop.asked.set()
+
+
+async def _drain(resources: Resources, patience: float, stop: Stop, calls: trio.Nursery) -> None:
+    """Let no new calls in; let live ones end by themselves, then with a goodbye, then at once."""
+    live = resources.live
+    live.draining = True
+    resources.health.ready = False
+    log.info("draining", calls=live.held, patience=patience)
+    with trio.move_on_after(patience):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_hurry, stop, nursery.cancel_scope)
+            await live.wait_empty()
+            nursery.cancel_scope.cancel()
+    if live.held:
+        live.leave(EndReason.DRAINED)
+        with trio.move_on_after(GOODBYE if not stop.hurried.is_set() else 1.0):
+            await live.wait_empty()
+    calls.cancel_scope.cancel()
+
+
+async def _hurry(stop: Stop, scope: trio.CancelScope) -> None:
+    await stop.hurried.wait()
+    scope.cancel()
