@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import trio
+from trio_websocket import WebSocketConnection, open_websocket_url
 
 from invorto.realtime.door import HttpHandler, Route, Upgrade, serve_door
 from invorto.realtime.head import Request
@@ -43,10 +44,11 @@ class Door:
     port: int
     stop_accepting: trio.Event
     scope: trio.CancelScope
+    host: str = "127.0.0.1"
 
     async def knock(self, data: bytes = b"") -> trio.SocketStream:
         """Connect, and say *data*."""
-        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        stream = await trio.open_tcp_stream(self.host, self.port)
         if data:
             await stream.send_all(data)
         return stream
@@ -70,6 +72,17 @@ async def open_door(
         ((_, port),) = await nursery.start(serve)
         yield Door(port, stop, nursery.cancel_scope)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_client(url: str, **options: Any) -> AsyncGenerator[WebSocketConnection]:
+    """Open trio-websocket's client; it forgets its stream when the server closes first, so that is closed here."""
+    async with open_websocket_url(url, **options) as client:
+        try:
+            yield client
+        finally:
+            if client.closed:
+                await trio.aclose_forcefully(client._stream)
 
 
 async def until_end(stream: trio.abc.ReceiveStream) -> bytes:
