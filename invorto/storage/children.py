@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,9 @@ os.execv(sys.argv[5], sys.argv[5:])
 """
 # prctl(PR_SET_PDEATHSIG) comes after the change of user, which clears it; and the parent is looked at after it,
 # since one that died before will send no signal.
+
+
+_COMPLAINT = re.compile(r"(?:FATAL|PANIC|rror|ERROR|gone)\b.*")
 
 
 @attrs.frozen
@@ -79,10 +83,11 @@ def start(program: Program, who: pwd.struct_passwd, keep: Sequence[int] = ()) ->
 
 async def run_to_end(program: Program, who: pwd.struct_passwd, keep: Sequence[int] = ()) -> None:
     """Run *program* until it ends by itself; `StartFailed` unless it ends well."""
+    said_before = _size(program.log)
     async with _running(program, who, keep) as (process, handle):
         await trio.lowlevel.wait_readable(handle)
         if process.wait():
-            raise StartFailed(_obituary(program, process.returncode))
+            raise StartFailed(_obituary(program, process.returncode, said_before))
 
 
 @asynccontextmanager
@@ -98,11 +103,12 @@ async def open_child(
     When it ends before its time the block is cancelled and `StartFailed` is raised, naming the log. At the end of the
     block it is asked to stop, then told, then killed.
     """
+    said_before = _size(program.log)
     async with _running(program, who, keep) as (process, handle):
 
         async def watch() -> None:
             await trio.lowlevel.wait_readable(handle)
-            raise StartFailed(_obituary(program, process.wait()))
+            raise StartFailed(_obituary(program, process.wait(), said_before))
 
         try:
             async with trio.open_nursery() as nursery:
@@ -147,11 +153,15 @@ async def _running(
         process.wait(1)
 
 
-def _obituary(program: Program, code: int) -> str:
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _obituary(program: Program, code: int, said_before: int) -> str:
+    """Say how it ended, and the last complaint in its log since it was started."""
     how = f"code {code}" if code >= 0 else f"signal {-code}"
     with program.log.open("rb") as log:
-        log.seek(max(0, program.log.stat().st_size - 8192))
-        lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
-    telling = [line for line in lines if "FATAL" in line or "rror" in line or "gone" in line] or lines
-    last = f" ({telling[-1]})" if telling and telling[-1] else ""
+        log.seek(max(said_before, program.log.stat().st_size - 8192))
+        complaints = _COMPLAINT.findall(log.read().decode(errors="replace"))
+    last = f" ({complaints[-1].strip()})" if complaints else ""
     return f"{program.name} ended with {how}{last}: see {program.log}"

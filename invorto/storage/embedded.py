@@ -42,14 +42,19 @@ class StoreUrls:
 
 @asynccontextmanager
 async def open_stores(
-    folder: Path, *, progress: Callable[[str], None] = lambda _: None, use_system: bool = False
+    folder: Path,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+    use_system: bool = False,
+    durable: bool = True,
 ) -> AsyncIterator[StoreUrls]:
     """
     Run both stores for the length of the block, with their data in *folder*; PostgreSQL stops last.
 
-    *progress* hears what is being done, a line each. With *use_system* the servers on PATH are preferred. Errors:
-    `UsageError` (folder in use or unusable, nothing installed) and `StartFailed` (a store does not start, or dies
-    while the block runs, which cancels the block).
+    *progress* hears what is being done, a line each. With *use_system* the servers on PATH are preferred. What is not
+    *durable* survives a crash of the stores, not one of the machine, and is quicker. Errors: `UsageError` (folder in
+    use or unusable, nothing installed) and `StartFailed` (a store does not start, or dies while the block runs, which
+    cancels the block).
     """
     if sys.platform != "linux":
         raise UsageError("the embedded stores need Linux: run PostgreSQL and Redis and set DB_URL and REDIS_URL")
@@ -68,14 +73,20 @@ async def open_stores(
         except OSError as error:
             raise _unusable(folder, error) from error
         with _reach(sockets) as reach:
-            await _initdb(programs, folder, who, lock, progress)
+            if not (place / "pg" / "PG_VERSION").exists():
+                progress(f"making a database in {folder}")
+                await _initdb(programs, folder, who, lock, durable=durable)
             for stale in (place / "pg" / "postmaster.pid", *sockets.iterdir()):
                 # After a crash PostgreSQL believes any process that has the old number. We hold the lock: none is.
                 stale.unlink(missing_ok=True)
             progress("starting PostgreSQL")
-            async with open_child(_postgres(programs, folder), who, functools.partial(_postgres_ready, place), [lock]):
+            async with open_child(
+                _postgres(programs, folder, durable=durable), who, functools.partial(_postgres_ready, place), [lock]
+            ):
                 progress("starting Redis")
-                async with open_child(_redis(programs, folder), who, functools.partial(_redis_ready, reach), [lock]):
+                async with open_child(
+                    _redis(programs, folder, durable=durable), who, functools.partial(_redis_ready, reach), [lock]
+                ):
                     yield StoreUrls(
                         f"postgresql:///postgres?host={quote(str(reach))}&port=5432&user=invorto",
                         f"unix://{quote(str(reach / 'redis'))}?db=0",
@@ -159,14 +170,9 @@ def _check_version(data: Path, programs: Programs) -> None:
             )
 
 
-async def _initdb(
-    programs: Programs, folder: Path, who: pwd.struct_passwd, lock: int, progress: Callable[[str], None]
-) -> None:
+async def _initdb(programs: Programs, folder: Path, who: pwd.struct_passwd, lock: int, *, durable: bool) -> None:
     """Make the cluster beside its place and move it in, so that a kill half-way leaves nothing to trip over."""
     data = folder / "stores" / "pg"
-    if (data / "PG_VERSION").exists():
-        return
-    progress(f"making a database in {folder}")
     new = data.with_name("pg.new")
     try:
         shutil.rmtree(new, ignore_errors=True)
@@ -175,6 +181,8 @@ async def _initdb(
         raise _unusable(folder, error) from error
     # Who runs it may not be allowed to enter the folders above: it knows its folder as where it stands.
     argv = [programs.initdb, "-D", "/proc/self/cwd", "-U", "invorto", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+    if not durable:
+        argv.append("--no-sync")
     if programs.major >= 17:
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     await run_to_end(Program("initdb", argv, new, folder / "postgres.log"), who, [lock])
@@ -184,8 +192,10 @@ async def _initdb(
         raise StartFailed(f"{data} holds something that is not a database ({error.strerror}): move it away") from error
 
 
-def _postgres(programs: Programs, folder: Path) -> Program:
+def _postgres(programs: Programs, folder: Path, *, durable: bool) -> Program:
     options = {"listen_addresses": "", "max_connections": "100", "log_checkpoints": "off"}
+    if not durable:
+        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     argv = [programs.postgres, "-D", "/proc/self/cwd", "-k", "../s", "-p", "5432"]
     for name, value in options.items():
         argv += ["-c", f"{name}={value}"]
@@ -193,9 +203,10 @@ def _postgres(programs: Programs, folder: Path) -> Program:
     return Program("PostgreSQL", argv, folder / "stores" / "pg", folder / "postgres.log", signal.SIGINT)
 
 
-def _redis(programs: Programs, folder: Path) -> Program:
+def _redis(programs: Programs, folder: Path, *, durable: bool) -> Program:
     argv = [programs.redis, "--dir", ".", "--port", "0", "--unixsocket", "../s/redis", "--unixsocketperm", "700"]
     argv += ["--appendonly", "yes", "--save", ""]
+    argv += ["--appendfsync", "everysec" if durable else "no"]
     return Program("Redis", argv, folder / "stores" / "redis", folder / "redis.log")
 
 
@@ -215,7 +226,7 @@ async def _redis_ready(reach: Path, _pid: int) -> bool:
         return False
 
 
-async def _serve(folder: Path, *, use_system: bool) -> None:
+async def _serve(folder: Path, *, use_system: bool, durable: bool) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
 
@@ -224,9 +235,12 @@ async def _serve(folder: Path, *, use_system: bool) -> None:
                     nursery.cancel_scope.cancel()
 
             nursery.start_soon(hear)
-            async with open_stores(folder, use_system=use_system) as urls:
+            async with open_stores(folder, use_system=use_system, durable=durable) as urls:
                 print(json.dumps(attrs.asdict(urls)), flush=True)  # noqa: T201 - who started us reads it
-                await trio.lowlevel.wait_readable(0)
+                try:
+                    await trio.lowlevel.wait_readable(0)
+                except PermissionError:  # /dev/null or a file never ends, nor does anything else come of it
+                    await trio.sleep_forever()
             nursery.cancel_scope.cancel()
 
 
@@ -238,7 +252,7 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.folder or Path(tempfile.mkdtemp(prefix="invorto-"))
     try:
-        trio.run(functools.partial(_serve, folder, use_system=options.use_system))
+        trio.run(functools.partial(_serve, folder, use_system=options.use_system, durable=bool(options.folder)))
     except* InvortoError as group:
         sys.exit(str(group.exceptions[0]))
     finally:

@@ -55,9 +55,9 @@ async def test_keys_belong_to_their_tenant(database: Database) -> None:
     assert (found.tenant_id, found.role) == (tenant.id, "admin")
     assert await keys.listing(database, tenant.id) == [found]
     assert await keys.listing(database, DEFAULT) == [record]
-    for tenant_id, id in ((tenant.id, record.id), (DEFAULT, operator.id), (DEFAULT, "k_none")):
+    for tenant_id, key_id in ((tenant.id, record.id), (DEFAULT, operator.id), (DEFAULT, "k_none")):
         with pytest.raises(NotFound):
-            await keys.revoke(database, tenant_id, id)
+            await keys.revoke(database, tenant_id, key_id)
     assert await keys.find(database, key) == record
     assert await keys.find(database, operator_key) == operator
     with pytest.raises(NotFound):

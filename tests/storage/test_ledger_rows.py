@@ -109,7 +109,7 @@ async def test_one_of_many_ends_wins(database: Database) -> None:
         assert won[0] >= call.epoch
         ended = await calls.get(database, call.tenant_id, call.id)
         assert (ended.epoch, ended.status.terminal) == (won[0], True)
-        assert [type for _, type, _ in await facts(database, call)] == ["call.ended", "agent.summary"]
+        assert [kind for _, kind, _ in await facts(database, call)] == ["call.ended", "agent.summary"]
         assert (await rows(database, call))["transcripts"] == 3
 
 
@@ -196,10 +196,10 @@ async def test_notes_are_numbered_in_their_call(database: Database) -> None:
     await ledger_rows.note(database, [])
     await ledger_rows.note(database, [*first, note(one, "d")])  # replayed, with something new
     assert await ledger_rows.write(database, finished(one))
-    assert [(seq, type) for seq, type, _ in await facts(database, one)] == [
+    assert [(seq, kind) for seq, kind, _ in await facts(database, one)] == [
         (1, "a"), (2, "c"), (3, "d"), (4, "call.ended"), (5, "agent.summary"),
     ]  # fmt: skip
-    assert [(seq, type) for seq, type, _ in await facts(database, two)] == [(1, "b")]
+    assert [(seq, kind) for seq, kind, _ in await facts(database, two)] == [(1, "b")]
 
 
 async def test_notes_of_many_writers_do_not_collide(database: Database) -> None:

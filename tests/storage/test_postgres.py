@@ -127,6 +127,7 @@ async def test_cancelled_at_each_step_leaks_nothing(loop: None, postgres_url: st
     Its connection is back in the pool or gone, and the server holds no transaction of it.
     """
     async with open_database(postgres_url, 2) as database:
+        step = 0
         for step in itertools.count(1):
             instrument = CancelAt(step, trio.CancelScope())
             if not connected:
