@@ -4,7 +4,7 @@
 DO $$
 DECLARE
     wanted text;
-    able text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
+    finer boolean := current_setting('server_version_num')::int >= 160000;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY['invorto_tenant', 'invorto_system'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
@@ -17,8 +17,10 @@ BEGIN
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = wanted AND (rolsuper OR rolbypassrls)) THEN
             RAISE EXCEPTION 'the role % bypasses row-level security: alter it, or drop it', wanted;
         END IF;
-        IF NOT pg_has_role(current_user, wanted, able) THEN
-            EXECUTE format('GRANT %I TO %I', wanted, current_user);
+        -- May become it, and is not it: a member who inherits would be let through by its policies at all times.
+        IF NOT pg_has_role(current_user, wanted, CASE WHEN finer THEN 'SET' ELSE 'MEMBER' END) THEN
+            EXECUTE format('GRANT %I TO %I %s', wanted, current_user,
+                CASE WHEN finer THEN 'WITH INHERIT FALSE, SET TRUE' ELSE '' END);
         END IF;
     END LOOP;
 END
