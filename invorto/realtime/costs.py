@@ -1,7 +1,7 @@
 """What a call costs, in rupees: metered by provider while it runs, priced by one table when it ends.
 
-Decimal throughout. A cost keeps a hundredth of a paisa; their sum is rounded to the paisa once. What nobody gave a price
-for costs 0, and is named, so that a bill never hides what it does not know.
+Decimal throughout. A cost keeps a hundredth of a paisa; their sum is rounded to the paisa once. What nobody gave a
+price for costs 0, and is named, so that a bill never hides what it does not know.
 """
 
 from __future__ import annotations
