@@ -349,7 +349,7 @@ def encode(message: ServerMessage, event_id: str | None = None) -> str:
     """Write a message as JSON with its ``id`` beside ``t``. What engines say is written whatever it holds."""
     try:
         text = _encoder.encode(message).decode()
-    except (UnicodeError, OverflowError):
+    except UnicodeError:
         text = _encoder.encode(_mend(msgspec.to_builtins(message))).decode()
     if event_id is None:
         return text
@@ -400,14 +400,10 @@ def _within(item: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def _mend(value: Any) -> Any:
-    """Replace what UTF-8 or 64 bits cannot hold."""
+    """Replace what UTF-8 cannot hold."""
     match value:
         case str():
             return value.encode("utf-8", "replace").decode()
-        case bool():
-            return value
-        case int() if not -(2**63) <= value < 2**64:
-            return None
         case dict():
             return {_mend(name): _mend(item) for name, item in cast("dict[str, Any]", value).items()}
         case list():
