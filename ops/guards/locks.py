@@ -21,6 +21,7 @@ LOCKS = {
 }
 """For developers and CI; for a server on managed stores; for one machine that has it all."""
 
+_HOW = ("--universal", "--python-version", "3.13", "--generate-hashes", "--no-header")
 _ADDRESS = re.compile(r"://|^\s*(-i|-f|--(extra-)?index-url|--find-links|--trusted-host)\b|\s@\s", re.MULTILINE)
 
 
@@ -33,7 +34,7 @@ def resolve(folder: Path, *options: str) -> None:
         if name != first:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / first, folder / name)
-        command = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", *LOCKS[name]]
+        command = [uv, "pip", "compile", "--quiet", *_HOW, "--python", sys.executable, *LOCKS[name]]
         upgrade = options if name == first else ()
         subprocess.run([*command, *upgrade, "--output-file", name, "pyproject.toml"], cwd=folder, check=True)
 
