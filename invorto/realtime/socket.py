@@ -76,21 +76,20 @@ class VoiceSocket:
         self._in_a_row = 0
         self.heard_at = trio.current_time()
         """When the last bytes came, on Trio's clock."""
-        if residue:
-            self._framing.receive_data(residue)
+        self._framing.receive_data(residue)
         if opening:
             self._send(opening)
 
     async def receive(self) -> str | bytes:
         """Wait for a message. Raises `Closed`, again each time, when the peer closed, was lost, or broke the protocol.
 
-        Pings are answered inside. A checkpoint is not certain when messages have come together, but every 64th is one.
+        Pings are answered inside. Messages that came together are given without a checkpoint, but for every 64th.
         """
         while True:
             try:
                 event = self._framing.next_event()
             except PeerError as error:
-                self._say_goodbye(error.close_code, error.reason)
+                self.leave(error.close_code, error.reason)
                 self._finish(Closed(error.close_code, error.reason))
                 raise self._ended() from None
             if event is None:
@@ -101,11 +100,10 @@ class VoiceSocket:
             if self._in_a_row >= _IN_A_ROW:
                 self._in_a_row = 0
                 await trio.lowlevel.checkpoint()
-            if type(event) is bytes or type(event) is str:
-                if not self._closing:
-                    return event
-            else:
+            if not isinstance(event, (str, bytes)):
                 self._control(event)
+            elif not self._closing:
+                return event
 
     def send_audio(self, audio: bytes) -> None:
         """Send a binary message; into the void when the socket is over."""
@@ -131,12 +129,13 @@ class VoiceSocket:
             return
         self._closing = True
         try:
-            self._say_goodbye(code, reason)
+            self.leave(code, reason)
             with trio.move_on_after(self._patience.farewell):
                 await self._farewell()
         finally:
             self._finish(Closed(code, reason))
-            await self._wire.cut()
+            with trio.move_on_after(1, shield=True):
+                await self._wire.cut()
 
     async def _farewell(self) -> None:
         """See that what was sent arrives, and take what comes, until the peer has closed too."""
@@ -180,14 +179,11 @@ class VoiceSocket:
         self._framing.receive_data(data)
 
     def _control(self, event: Event) -> None:
-        match event:
-            case Ping(payload):
-                self._send(self._framing.pong(payload))
-            case Close(code, reason):
-                self._say_goodbye(code, "")
-                self._finish(Closed(code, reason))
-            case _:
-                pass
+        if isinstance(event, Ping):
+            self._send(self._framing.pong(event.payload))
+        elif isinstance(event, Close):
+            self.leave(event.code)
+            self._finish(Closed(event.code, event.reason))
 
     def _send(self, frame: bytes) -> None:
         if self._mute:
@@ -208,7 +204,8 @@ class VoiceSocket:
         if len(self._backlog) > self._patience.backlog:
             self._give_up("too slow")
 
-    def _say_goodbye(self, code: int, reason: str) -> None:
+    def leave(self, code: int, reason: str = "") -> None:
+        """Say that we close, and no more: for one who may not wait. The connection is closed with the socket's task."""
         if not self._framing.close_sent:
             self._send(self._framing.close(code, reason))
             self._mute = True
@@ -233,24 +230,30 @@ class VoiceSocket:
 
     async def keep(self) -> None:
         """Look after the connection until cancelled: the backlog, pings, silence. `open_socket` runs it."""
-        with self._watch:
-            ping_at = excused_at = trio.current_time()
-            ping_at += self._patience.ping
-            while True:
-                silent_at = max(self.heard_at, excused_at) + self._patience.silent
-                with trio.move_on_at(min(ping_at, silent_at)):
-                    await self._stirred.wait()
-                if self._stirred.is_set():
-                    await self._drain()
-                now = trio.current_time()
-                if not self._reading:
-                    excused_at = now  # what the peer says is waiting for us
-                elif now >= max(self.heard_at, excused_at) + self._patience.silent:
-                    self._give_up("silent")
-                if now >= ping_at:
-                    ping_at = now + self._patience.ping
-                    self._send(self._framing.ping())
-        await self._wire.cut()
+        try:
+            with self._watch:
+                await self._look_after()
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await self._wire.cut()
+
+    async def _look_after(self) -> None:
+        excused_at = trio.current_time()
+        ping_at = excused_at + self._patience.ping
+        while True:
+            silent_at = max(self.heard_at, excused_at) + self._patience.silent
+            with trio.move_on_at(min(ping_at, silent_at)):
+                await self._stirred.wait()
+            if self._stirred.is_set():
+                await self._drain()
+            now = trio.current_time()
+            if not self._reading:
+                excused_at = now  # what the peer says is waiting for us
+            elif now >= max(self.heard_at, excused_at) + self._patience.silent:
+                self._give_up("silent")
+            if now >= ping_at:
+                ping_at = now + self._patience.ping
+                self._send(self._framing.ping())
 
     async def _drain(self) -> None:
         """Send the backlog; a peer that takes nothing for `Patience.stalled` seconds is given up."""
@@ -278,17 +281,18 @@ async def open_socket(
     """
     socket = VoiceSocket(wire_of(stream), patience or Patience(), opening=opening, residue=residue)
     failure: Exception | None = None
-    code = 1001
     async with trio.open_nursery() as nursery:
         nursery.start_soon(socket.keep)
         try:
             yield socket
-            code = 1000
         except Exception as error:  # noqa: BLE001 (raised again outside the nursery, which would wrap it in a group)
-            failure, code = error, 1011
-        finally:
-            await socket.aclose(code)
-            nursery.cancel_scope.cancel()
+            failure = error
+        except BaseException:
+            socket.leave(1001)
+            raise
+        with trio.CancelScope(shield=failure is not None):  # so that a failure is not lost to a cancel; aclose ends
+            await socket.aclose(1000 if failure is None else 1011)
+        nursery.cancel_scope.cancel()
     if failure is not None:
         try:
             raise failure

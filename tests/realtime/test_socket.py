@@ -365,6 +365,15 @@ async def test_an_error_inside_is_raised_as_it_is_and_closes_1011():
     assert await peer.hear() is None
 
 
+async def test_an_error_inside_is_not_lost_to_a_cancel(autojump_clock: MockClock):
+    """An error is raised although we are cancelled while the socket closes."""
+    ours, theirs = memory_stream_pair()
+    with pytest.raises(KeyError, match="oops"), trio.move_on_after(1):
+        async with open_socket(ours):
+            raise KeyError("oops")
+    await trio.aclose_forcefully(theirs)
+
+
 async def test_a_cancelled_call_ends_its_socket_at_once(autojump_clock: MockClock):
     """Being cancelled says 1001 and waits for nobody."""
     ours, theirs = memory_stream_pair()
