@@ -56,13 +56,15 @@ class Written:
     """Tidied."""
     place: Callable[[Iterable[Fault]], list[Fault]]
     """Gives faults of the document the paths of what was written."""
+    faults: list[Fault] = attrs.field(factory=list[Fault])
+    """What is wrong with it by itself, before the configuration's own rules."""
 
 
 def read_agent(body: object, *, whole: bool) -> Written:
     """
     Read ``{name, status?, config: {…}}``, or the configuration's fields beside ``name``, as the original sends them.
 
-    *whole*: a name is required. `Invalid` lists what is wrong beside the configuration; its own rules come later.
+    *whole*: a name is required. `Invalid` for what is no object; other faults are in the result.
     """
     if not isinstance(body, dict):
         raise invalid([Fault("$", "expected an object")])
@@ -86,10 +88,8 @@ def read_agent(body: object, *, whole: bool) -> Written:
         document = tidy(config)
     except Invalid as error:
         faults += place(faults_of(error))
-    if faults:
-        raise invalid(faults)
     name = head.name.strip() if head.name is not None else None
-    return Written(name, head.status, document, place)
+    return Written(name, head.status, document, place, faults)
 
 
 def agent_answer(agent: Agent) -> dict[str, Any]:
@@ -120,10 +120,13 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
     database = deps.database
 
     def hold(document: Document, written: Written) -> None:
+        faults = list(written.faults)
         try:
             check(document, deps.defaults, engines=deps.engines, rules=[_arithmetic])
         except Invalid as error:
-            raise invalid(written.place(error.faults)) from error
+            faults += written.place(error.faults)
+        if faults:
+            raise invalid(faults)
 
     @routes.post("")
     @gate.needs("dev")
@@ -168,6 +171,8 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
     @gate.needs("dev")
     async def change(caller: Caller, agent_id: str) -> Response:
         written = read_agent(await read_json(request), whole=False)
+        if written.faults:
+            raise invalid(written.faults)
         changed = await agents.change(
             database,
             caller.tenant_id,

@@ -10,6 +10,7 @@ import structlog
 import trio
 from prometheus_client import Counter
 from quart import Response, request
+from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
 from invorto.api import agents, calls, health, metrics, recordings, timelines
@@ -81,6 +82,8 @@ def _frame(app: QuartTrio, deps: ApiDeps) -> None:
         response.headers["X-Request-Id"] = request_id()
         response.headers["X-Content-Type-Options"] = "nosniff"
         cors.sign(request, response)
+        if request.method == "HEAD":  # its length is told, it is not read
+            response.response = DataBody(b"")
         if not request.path.startswith(_QUIET):
             log.info("http_request", method=method, path=route, status=response.status_code, request_id=request_id())
         return response

@@ -82,7 +82,7 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             direction=query.direction,
             search=query.search,
             since=query.from_,
-            until=query.to and query.to + end_of(request.args.get("to", "")),
+            until=query.to and end_of(query.to, request.args.get("to", "")),
             sort_by=query.sort_by,
             sort_order=query.sort_order.lower(),
         )

@@ -74,9 +74,12 @@ def _value(text: str, kind: Any) -> object:
     return text
 
 
-def end_of(text: str) -> timedelta:
-    """Tell how long the moment that *text* names lasts: a date alone is the whole day."""
-    return timedelta(days=1) if _DAY.fullmatch(text) else timedelta()
+def end_of(moment: datetime, written: str) -> datetime:
+    """Give where the time ends that was *written*: a date alone is the whole day."""
+    try:
+        return moment + timedelta(days=1) if _DAY.fullmatch(written) else moment
+    except OverflowError:
+        return moment
 
 
 def page_of(query: PageQuery) -> tuple[int, int]:

@@ -61,11 +61,14 @@ def asked_range(header: str | None, size: int) -> tuple[int, int] | None:
     asked = parse_range_header(header)
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
         return None
-    found = asked.range_for_length(size)
-    if found is None:
+    begin, end = asked.ranges[0]
+    if end is not None and end <= begin:
+        return None
+    if begin < 0:
+        begin = max(0, size + begin)  # the last so many
+    if begin >= size:
         raise Refused(416, "range_not_satisfiable", f"the recording has {size} bytes")
-    begin, end = found
-    return begin, min(end, size)
+    return begin, size if end is None else min(end, size)
 
 
 def locate(folder: Path, kept: str) -> Path:

@@ -1,0 +1,130 @@
+"""An API over real stores, and clients of every role."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+from prometheus_client import CollectorRegistry
+from quart_trio import QuartTrio
+
+from invorto.api.app import make_app
+from invorto.api.deps import ApiDeps
+from invorto.api.parts import postgres_part, redis_part, timeline_part
+from invorto.config import load
+from invorto.model.record import TimelineEvent
+from invorto.storage import keys, tenants
+from invorto.storage.postgres import Database
+from invorto.storage.redis import Commands
+from invorto.storage.tenants import DEFAULT_TENANT
+from invorto.storage.timeline import Timeline
+
+ENVIRON = {
+    "TIMELINE_DEFAULT_COUNT": "3",
+    "TIMELINE_MAX_COUNT": "5",
+    "PUBLIC_BASE_URL": "https://voice.example.com",
+    "ALLOWED_ORIGINS": "https://app.example.com",
+}
+ENGINES = {"stt": {"local", "scripted"}, "llm": {"local", "scripted"}, "tts": {"local", "scripted"}}
+
+
+@attrs.frozen
+class Answered:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+    @property
+    def faults(self) -> list[tuple[str, str]]:
+        return [(fault["path"], fault["message"]) for fault in self.json["details"]]
+
+
+@attrs.define
+class World:
+    """Everything of one API."""
+
+    app: QuartTrio
+    deps: ApiDeps
+    database: Database
+    redis: Commands
+    timeline: Timeline
+    keys: Mapping[str, str]
+    """Keys of the default tenant by role, and ``other``: another tenant's admin."""
+    other_tenant: str
+    draining: bool = False
+    full: bool = False
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = "dev",
+        headers: dict[str, str] | None = None,
+    ) -> Answered:
+        """Send a request as the holder of a key; *body* is JSON unless it is bytes."""
+        sent = {"Authorization": f"Bearer {self.keys[key]}"} if key else {}
+        data: bytes | None = body if isinstance(body, bytes) else None
+        if body is not None and data is None:
+            data = json.dumps(body).encode()
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        sent |= headers or {}
+        client: Any = self.app.test_client()
+        response = await client.open(path, method=method, data=data, headers=sent)
+        return Answered(response.status_code, response.headers, await response.get_data(as_text=False))
+
+    async def agent(self, **fields: Any) -> str:
+        """Make an agent over REST; give its id."""
+        made = await self.ask("POST", "/v1/agents", {"name": "Desk", **fields})
+        assert made.status == 201, made.data
+        return made.json["id"]
+
+    async def happen(self, call_id: str, *events: TimelineEvent) -> None:
+        """Put events on a call's timeline."""
+        for event in events:
+            self.timeline.append(call_id, event)
+        await self.timeline.flush()
+
+
+def event(number: int, kind: str = "stt.final", **payload: Any) -> TimelineEvent:
+    """Give the event of that number."""
+    at = 1_772_357_400_000 + number
+    return TimelineEvent(id=f"{at}-0", kind=kind, payload=payload, timestamp=at)
+
+
+@asynccontextmanager
+async def open_world(database: Database, redis: Commands, folder: Path, **environ: str) -> AsyncGenerator[World]:
+    """Make an API over these stores."""
+    config = load({**ENVIRON, "DATA_DIR": str(folder), **environ})
+    timeline = Timeline(redis, config.timeline)
+    made = {
+        role: (await keys.create(database, DEFAULT_TENANT, role, role))[1]
+        for role in ("operator", "admin", "dev", "analyst")
+    }
+    other, made["other"] = await tenants.create_with_key(database, "Other")
+    deps = ApiDeps(
+        config=config,
+        database=database,
+        timeline=timeline,
+        recordings=folder,
+        metrics=CollectorRegistry(),
+        parts=(postgres_part(database), redis_part(redis), timeline_part(timeline)),
+        engines=ENGINES,
+        draining=lambda: world.draining,
+        full=lambda: world.full,
+    )
+    world = World(make_app(deps), deps, database, redis, timeline, made, other.id)
+    yield world
+    await timeline.close()
