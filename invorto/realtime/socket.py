@@ -281,20 +281,19 @@ async def open_socket(
     """
     socket = VoiceSocket(wire_of(stream), patience or Patience(), opening=opening, residue=residue)
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(socket.keep)
-        try:
-            yield socket
-        except Exception as error:  # noqa: BLE001 (raised again outside the nursery, which would wrap it in a group)
-            failure = error
-        except BaseException:
-            socket.leave(1001)
-            raise
-        with trio.CancelScope(shield=failure is not None):  # so that a failure is not lost to a cancel; aclose ends
-            await socket.aclose(1000 if failure is None else 1011)
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        try:
-            raise failure
-        finally:
-            del failure
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(socket.keep)
+            try:
+                yield socket
+            except Exception as error:  # noqa: BLE001 (raised again outside the nursery, which would wrap it in a group)
+                failure = error
+            except BaseException:
+                socket.leave(1001)
+                raise
+            with trio.CancelScope(shield=failure is not None):  # aclose ends by itself
+                await socket.aclose(1000 if failure is None else 1011)
+            nursery.cancel_scope.cancel()
+    finally:
+        if failure is not None:
+            raise failure  # also instead of a cancel
