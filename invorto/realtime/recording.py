@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn, Protocol
@@ -174,11 +173,15 @@ class Recordings(Protocol):
 
 
 class Recorder:
-    """Keeps recordings in *folder*; *failed* is told of each call whose recording has a fault."""
+    """
+    Keeps recordings in *folder*; *failed* is told of each call whose recording has a fault.
 
-    def __init__(self, folder: Path, failed: Callable[[], object] = lambda: None) -> None:
+    Without *threads* files are written in the loop: virtual time does not wait for threads.
+    """
+
+    def __init__(self, folder: Path, failed: Callable[[], object] = lambda: None, *, threads: bool = True) -> None:
         self.folder = folder
-        self._failed = failed
+        self._failed, self._threads = failed, threads
         self._open: set[Recording] = set()
         self._left: list[Recording] = []
         """Those whose calls could not wait for the disk."""
@@ -243,7 +246,11 @@ class Recorder:
                 recording.busy.release()
 
     async def _through(self, recordings: Sequence[Recording], jobs: Sequence[_Job]) -> None:
-        errors = await trio.to_thread.run_sync(partial(_run, jobs), limiter=self._limiter, abandon_on_cancel=True)
+        if self._threads:
+            errors = await trio.to_thread.run_sync(_run, jobs, limiter=self._limiter, abandon_on_cancel=True)
+        else:
+            errors = _run(jobs)
+            await trio.lowlevel.checkpoint()
         for recording, job, error in zip(recordings, jobs, errors, strict=True):
             recording.noted(job, error)
 
