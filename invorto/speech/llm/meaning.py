@@ -18,10 +18,10 @@ log = structlog.get_logger(__name__)
 
 KEPT = 20_000
 """Vectors that are kept, 30 MB: the examples of a hundred agents."""
-BATCH = 16
-"""Texts in one order, about 0.2 s: what was just heard waits for no more than that."""
-PATIENCE = 0.6
-"""Seconds that an answer waits for likenesses before it does with words alone."""
+BATCH = 4
+"""Texts in one order, about 50 ms: what was just heard waits for no more than that."""
+PATIENCE, PATIENCE_FOR_EXAMPLES = 0.6, 0.2
+"""Seconds that an answer waits, for what was heard and then for what is new of the agent, before words alone do."""
 
 
 class Meaning:
@@ -38,9 +38,8 @@ class Meaning:
         wanted = list(dict.fromkeys(examples))
         self._order([heard], urgent=0)
         self.learn(wanted)
-        with trio.move_on_after(PATIENCE):
-            while any(text in self._ordered for text in (heard, *wanted)):
-                await self._arrived.wait()
+        await self._wait_for([heard], PATIENCE)
+        await self._wait_for(wanted, PATIENCE_FOR_EXAMPLES)
         said = self._vectors.pop(heard, None) if heard not in wanted else self._vectors.get(heard)
         if said is None:
             return {}
@@ -51,6 +50,11 @@ class Meaning:
             return {}
         likeness = np.stack([self._vectors[text] for text in known]) @ said
         return dict(zip(known, likeness.tolist(), strict=True))
+
+    async def _wait_for(self, texts: list[str], seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            while any(text in self._ordered for text in texts):
+                await self._arrived.wait()
 
     def learn(self, texts: Iterable[str]) -> None:
         """Have vectors made for texts that will be wanted."""
@@ -72,7 +76,7 @@ class Meaning:
                 self._vectors[text] = np.frombuffer(body, "<f4")
                 while len(self._vectors) > KEPT:
                     self._vectors.popitem(last=False)
-            if last or not self._ordered:
+            if last:
                 self._arrived.set()
                 self._arrived = trio.Event()
 

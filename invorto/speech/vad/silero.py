@@ -193,9 +193,9 @@ class SileroVad:
     name = "local"
     version = "silero 6.2.3"
 
-    def __init__(self) -> None:
+    def __init__(self, model: Silero | None = None) -> None:
         self.tally = Tally()
-        self._model = Silero()
+        self._model = model or Silero()
         self._changed = trio.Event()
         self._batches = {rate: _Batch(rate, self._wake) for rate in (8000, 16000)}
 
