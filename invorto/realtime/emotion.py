@@ -8,7 +8,7 @@ flickers is not told.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Literal
 
 import attrs
@@ -80,7 +80,7 @@ class StateJudge:
     """
     Names a state by how the present differs from the caller's own usual.
 
-    Arousal is the level against the median of the last 30 s of speech, and how much of the last 3 s was speech. Valence
+    Arousal is the level against the usual of the last 30 s of speech, and how much of the last 3 s was speech. Valence
     is not heard in a level: it leans below zero with agitation, and the confidence says how little that is worth.
     """
 
@@ -117,8 +117,7 @@ class StateJudge:
         spoken = [level for level in self._recent if level is not None]
         if not spoken:
             return 0.0
-        usual = sorted(self._usual)[len(self._usual) // 2]
-        raised = (sum(spoken) / len(spoken) - usual) / (2 * _RAISED)
+        raised = (_median(spoken) - _median(self._usual)) / (2 * _RAISED)
         return min(1.0, max(0.0, 0.25 + raised + 0.25 * len(spoken) / len(self._recent)))
 
     def _name(self, arousal: float) -> State:
@@ -127,3 +126,8 @@ class StateJudge:
         if arousal >= 0.75:
             return "agitated"
         return "engaged" if arousal >= 0.45 else "calm"
+
+
+def _median(values: Collection[float]) -> float:
+    """Give what half of the values lie below: one cry does not move it."""
+    return sorted(values)[len(values) // 2]
