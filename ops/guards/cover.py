@@ -9,34 +9,40 @@ from pathlib import Path
 
 from ops.guards.tree import ROOT
 
-PURE = {
-    "invorto/convert.py": "tests/test_convert.py",
-    "invorto/plain.py": "tests/test_convert.py",
-    "invorto/subkeys.py": "tests/test_subkeys.py",
-    "invorto/model/*": "tests/model",
-    "invorto/audio/*": "tests/audio",
-    "invorto/realtime/framing.py": "tests/realtime/test_framing.py",
-    "invorto/realtime/playout.py": "tests/realtime/test_playout.py",
-    "invorto/realtime/turns.py": "tests/realtime/test_turns.py",
-}
-"""The cores, and the tests that must reach all of each."""
+CORES = (
+    "invorto/convert.py",
+    "invorto/plain.py",
+    "invorto/subkeys.py",
+    "invorto/audio/*",
+    "invorto/model/*",
+    "invorto/realtime/framing.py",
+    "invorto/realtime/playout.py",
+    "invorto/realtime/turns.py",
+)
+"""Modules without await, clock or log, where a line that no test reaches has no excuse."""
+
+TESTS = (
+    "tests/test_agent_model.py",
+    "tests/test_convert.py",
+    "tests/test_subkeys.py",
+    "tests/audio",
+    "tests/model",
+    "tests/realtime/test_framing.py",
+    "tests/realtime/test_playout.py",
+    "tests/realtime/test_turns.py",
+)
 
 
 def main(more: list[str]) -> int:
     """Run those tests under coverage and report what they miss; pytest is given *more*. Gives the exit code."""
-    tests = [path for path in dict.fromkeys(PURE.values()) if (ROOT / path).exists()]
-    missing = sorted(set(PURE.values()) - set(tests))
     with tempfile.TemporaryDirectory() as folder:
         data = f"--data-file={Path(folder) / 'coverage'}"
         coverage = [sys.executable, "-m", "coverage"]
-        run = [*coverage, "run", data, f"--include={','.join(PURE)}", "-m", "pytest", "-q", *tests, *more]
+        run = [*coverage, "run", data, "-m", "pytest", "-q", *TESTS, *more]
         ran = subprocess.run(run, cwd=ROOT, check=False).returncode
-        told = subprocess.run(
-            [*coverage, "report", data, "--fail-under=100", f"--include={','.join(PURE)}"], cwd=ROOT, check=False
-        ).returncode
-    for path in missing:
-        print(f"{path}: is not there, and is to cover {[core for core in PURE if PURE[core] == path]}")
-    return ran or told or bool(missing)
+        report = [*coverage, "report", data, "--fail-under=100", f"--include={','.join(CORES)}"]
+        told = subprocess.run(report, cwd=ROOT, check=False).returncode
+    return ran or told
 
 
 if __name__ == "__main__":
