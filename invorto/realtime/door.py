@@ -154,7 +154,6 @@ async def _serve_connection(
         if handler is None:
             raise Refused(404, "not_found", "there is no socket here")
         check_upgrade(request)
-        _ = request.query  # its faults are answered here, where they still can be
         await handler(request, Upgrade(request, stream, reader.residue))
     except Refused as refused:
         log.info("request_refused", status=refused.status, code=refused.code, why=refused.message)

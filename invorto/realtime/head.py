@@ -69,8 +69,8 @@ class Request:
     """What one client asks for; *peer* is the address it comes from, without a proxy's word."""
 
     method: str
-    target: str
-    path: str
+    target: str = attrs.field(repr=False)  # for those who print attrs classes field by field
+    path: str = attrs.field(repr=False)
     """Percent-decoded, without the query."""
     headers: Headers
     peer: str = ""
@@ -81,16 +81,7 @@ class Request:
     @cached_property
     def query(self) -> dict[str, str]:
         """The query's fields, decoded. A name given twice, bad percent-encoding and bad UTF-8 raise `Refused` 400."""
-        _, _, text = self.target.partition("?")
-        try:
-            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_QUERY_FIELDS)
-        except ValueError:
-            raise Refused(400, "bad_request", "the query is not UTF-8, percent-encoded, of at most 64 fields") from None
-        fields = dict(pairs)
-        if len(fields) < len(pairs):
-            twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
-            raise Refused(400, "bad_request", f"the query names {twice[:64]!r} more than once")
-        return fields
+        return _fields(self.target)
 
     @property
     def subprotocols(self) -> list[str]:
@@ -110,6 +101,20 @@ def shown(path: str) -> str:
         if found:
             return f"{before}{mark}{after.partition('/')[0]}/…"
     return path
+
+
+def _fields(target: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            target.partition("?")[2], keep_blank_values=True, errors="strict", max_num_fields=_QUERY_FIELDS
+        )
+    except ValueError:
+        raise Refused(400, "bad_request", "the query is not UTF-8, percent-encoded, of at most 64 fields") from None
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        raise Refused(400, "bad_request", f"the query names {twice[:64]!r} more than once")
+    return fields
 
 
 class HeadReader:
@@ -162,7 +167,7 @@ def _request(event: h11.Request, peer: str) -> Request:
 
 
 def check_upgrade(request: Request) -> None:
-    """Raise `Refused` unless *request* is a handshake of RFC 6455, version 13."""
+    """Raise `Refused` unless *request* is a handshake of RFC 6455, version 13, with a query that can be read."""
     upgrade, headers = ("Upgrade", "websocket"), request.headers
     if request.method != "GET" or not request.wants_socket:
         raise Refused(426, "upgrade_required", "a WebSocket is needed here", [upgrade])
@@ -177,6 +182,7 @@ def check_upgrade(request: Request) -> None:
         key = b""
     if len(key) != 16:
         raise Refused(400, "bad_request", "Sec-WebSocket-Key is not 16 bytes in base64")
+    _fields(request.target)
 
 
 def accepted(request: Request, subprotocol: str | None = None) -> bytes:

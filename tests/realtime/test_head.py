@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from invorto.realtime.head import (
     HEAD_LIMIT,
@@ -172,7 +173,7 @@ def test_nothing_secret_is_shown():
     media = target(b"/telephony/twilio/ca_1/media/c_1/1733000000.S3CR3T")
     offered = with_line(b"Sec-WebSocket-Protocol: S3CR3T")
     for each in (request, asked, media, offered):
-        assert secret not in f"{each!r} {each} {each.headers!r} {each.headers}"
+        assert secret not in f"{each!r} {each} {each.headers!r} {each.headers} {pretty_repr(each)}"
         assert each.path.split("/")[1] in repr(each)
     assert "c_1" in repr(media)
 
