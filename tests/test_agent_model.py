@@ -174,7 +174,7 @@ def test_variables_are_filled_in() -> None:
         "prompt": "You call {{ name }} of {{company}} for {{owner}}.", "greeting": "Hello {{name}}!",
         "variables": {"company": "Acme", "name": "friend"}, "silence": {"nudge": "{{name}}?"},
         "endCall": {"goodbye": "Bye {{name}}."}, "consent": {"prompt": "{{company}} records."},
-        "flow": {"intents": [{"name": "x", "reply": "For {{company}} on {{day}}."}]},
+        "flow": {"intents": [{"name": "x", "reply": "For {{company}} on {day}{{nothing}}."}]},
     }  # fmt: skip
     config = resolve(document, DEFAULTS, {"name": "Asha {{company}}"})
     assert config.prompt == "You call Asha {{company}} of Acme for ."
@@ -184,7 +184,7 @@ def test_variables_are_filled_in() -> None:
     assert config.consent
     assert config.consent.prompt == "Acme records."
     assert config.flow
-    assert config.flow.intents[0].reply == "For Acme on {{day}}."
+    assert config.flow.intents[0].reply == "For Acme on {day}."
     assert config.variables == {"company": "Acme", "name": "Asha {{company}}"}
     assert fill("{{}} {{a b}} {x} {{x", {"x": "1"}) == "{{}} {{a b}} {x} {{x"
 

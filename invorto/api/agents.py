@@ -16,7 +16,7 @@ from invorto.api.paging import PageQuery, page_answer, page_of, read_query
 from invorto.convert import structure
 from invorto.errors import Fault, Invalid, NotFound
 from invorto.model.agent import Agent, AgentConfig, AgentStatus
-from invorto.model.agent_document import Document, check, origin, tidy
+from invorto.model.agent_document import Document, check, merge, origin, tidy
 from invorto.model.rules import every, match, text
 from invorto.plain import below, faults_of, invalid
 from invorto.realtime.endpointing import wait_function
@@ -181,6 +181,7 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             status=written.status,
             document=written.document or None,
             check=lambda merged: hold(merged, written),
+            merging=merge,
         )
         return answer(agent_answer(changed))
 

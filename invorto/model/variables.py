@@ -12,14 +12,13 @@ from invorto.model.agent import AgentConfig, Flow
 _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]{0,63})\s*\}\}")
 
 
-def fill(text: str, variables: Mapping[str, str], *, keep: bool = False) -> str:
+def fill(text: str, variables: Mapping[str, str]) -> str:
     """Put the values of *variables* into *text*.
 
-    A name nobody gave a value is left out, since a caller must not hear "curly brace name"; *keep* leaves it as it
-    is written, for texts that are filled again later. Values are put in once: braces inside a value stay what they
-    are, so that what a contact list holds cannot reach other variables.
+    A name nobody gave a value is left out, since a caller must not hear "curly brace name". Values are put in once:
+    braces inside a value stay what they are, so that what a contact list holds cannot reach other variables.
     """
-    return _PLACE.sub(lambda found: variables.get(found[1], found[0] if keep else ""), text)
+    return _PLACE.sub(lambda found: variables.get(found[1], ""), text)
 
 
 def filled(config: AgentConfig, variables: Mapping[str, str]) -> AgentConfig:
@@ -49,14 +48,16 @@ def filled(config: AgentConfig, variables: Mapping[str, str]) -> AgentConfig:
 
 
 def _flow(flow: Flow, known: Mapping[str, str]) -> Flow:
+    """Fill in a flow; its ``{slots}`` are single-braced, and filled in when the caller has said them."""
+
     def put(text: str) -> str:
-        return fill(text, known, keep=True)  # what is left may be a slot, filled in when the caller has said it
+        return fill(text, known)
 
     return attrs.evolve(
         flow,
         intents=tuple(attrs.evolve(one, reply=put(one.reply)) for one in flow.intents),
         slots=tuple(attrs.evolve(one, ask=put(one.ask)) for one in flow.slots),
-        faq=tuple(attrs.evolve(one, a=put(one.a)) for one in flow.faq),
+        faq=tuple(attrs.evolve(one, a=put(one.a) or one.a) for one in flow.faq),
         fallback=put(flow.fallback),
         handover=put(flow.handover),
     )

@@ -114,9 +114,12 @@ async def change(
     document: Mapping[str, Any] | None = None,
     status: AgentStatus | None = None,
     check: Callable[[Mapping[str, Any]], object] | None = None,
+    merging: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = merge,
 ) -> Agent:
     """
     Change what is given; *document* is merged into what there is, and makes a new version if that changes it.
+
+    *merging* is how, for who knows the fields: which of them are settings, and which are one value.
 
     *check* sees the merged document while nobody else can change it; what it raises, such as `Invalid`, leaves
     everything as it was. `NotFound`, `Conflict` if the name is taken.
@@ -129,7 +132,7 @@ async def change(
             )
             if before is None:
                 raise NotFound(f"no agent {id}")
-            merged = before["document"] if document is None else merge(before["document"], document)
+            merged = before["document"] if document is None else merging(before["document"], document)
             if document is not None and check is not None:
                 check(merged)
             renewed = merged != before["document"]

@@ -53,6 +53,14 @@ async def test_null_goes_back(world: World) -> None:
     assert changed.json["config"] == {"greeting": None, "llm": {}}
 
 
+async def test_what_is_one_value_is_replaced(world: World) -> None:
+    """A schema is one value, replaced whole; a consent that was configured can be taken out."""
+    config = {"summary": {"schema": {"a": 1, "b": 2}, "rubric": "text"}, "consent": {"prompt": "May we?"}}
+    agent_id = await world.agent(config=config)
+    changed = await world.ask("PATCH", f"/v1/agents/{agent_id}", {"summary": {"schema": {"c": 3}}, "consent": None})
+    assert changed.json["config"] == {"summary": {"schema": {"c": 3}, "rubric": "text"}, "consent": None}
+
+
 async def test_a_bad_change_changes_nothing(world: World) -> None:
     """What a PATCH would break together with what is there is refused, and the agent stays."""
     agent_id = await world.agent(config={"flow": {"slots": [{"name": "day"}], "intents": []}})

@@ -23,7 +23,7 @@ async def test_all_is_well(world: World) -> None:
     assert (await world.ask("GET", "/health/ready", key=None)).json == {"ready": True}
     detailed = (await world.ask("GET", "/health/detailed", key="operator")).json
     assert (detailed["ready"], detailed["draining"]) == (True, False)
-    assert set(detailed["parts"]) == {"postgres", "redis", "timeline"}
+    assert set(detailed["parts"]) == {"postgres", "redis"}
     assert detailed["parts"]["postgres"]["version"][0].isdigit()
     assert all(part["status"] == "ok" and part["latencyMs"] >= 0 for part in detailed["parts"].values())
 

@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry
 from quart_trio import QuartTrio
 
 from invorto.api.app import make_app
-from invorto.api.deps import ApiDeps
-from invorto.api.parts import postgres_part, redis_part, timeline_part
+from invorto.api.deps import ApiDeps, Part
 from invorto.config import load
 from invorto.model.record import TimelineEvent
 from invorto.storage import keys, tenants
@@ -114,13 +113,20 @@ async def open_world(database: Database, redis: Commands, folder: Path, **enviro
         for role in ("operator", "admin", "dev", "analyst")
     }
     other, made["other"] = await tenants.create_with_key(database, "Other")
+
+    async def postgres() -> dict[str, str]:
+        return {"version": await database.version()}
+
+    async def ask_redis() -> dict[str, str]:
+        return {"version": await redis.version()}
+
     deps = ApiDeps(
         config=config,
         database=database,
         timeline=timeline,
         recordings=folder,
         metrics=CollectorRegistry(),
-        parts=(postgres_part(database), redis_part(redis), timeline_part(timeline)),
+        parts=(Part(name="postgres", probe=postgres, needed=True), Part(name="redis", probe=ask_redis)),
         engines=ENGINES,
         draining=lambda: world.draining,
         full=lambda: world.full,
