@@ -231,7 +231,7 @@ async def open_database(url: str, pool_size: int) -> AsyncIterator[Database]:
     """
     pool: Any = asyncpg.create_pool(
         url, min_size=0, max_size=pool_size, timeout=DEADLINES.connect, init=_prepare, reset=_reset,
-        server_settings={"application_name": "invorto"},
+        server_settings={"application_name": "invorto", "standard_conforming_strings": "on"},  # units quote by it
     )  # fmt: skip
     database = Database(pool)
     try:

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import socket
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -239,6 +240,18 @@ async def test_killed_and_back(loop: None, tmp_path: Path) -> None:
             assert trio.current_time() - began < 0.5
         async with open_stores(folder):
             assert await count(database) == 2
+
+
+async def test_pool_of_dead_connections_is_no_failure(loop: None, postgres_url: str) -> None:
+    """After the server closed every connection behind our back the very next unit of work succeeds."""
+    async with open_database(postgres_url, 3) as database:
+        async with database.tenant("a") as one, database.tenant("b") as two, database.tenant("c") as three:
+            backends = [await work.fetchval("SELECT pg_backend_pid()") for work in (one, two, three)]
+        for backend in backends:
+            os.kill(backend, signal.SIGTERM)
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop must not get to hear of it
+        assert await count(database) == 0
+        assert database._pool.get_size() == 1
 
 
 async def test_backend_that_crashes_is_survived(loop: None, tmp_path: Path) -> None:
