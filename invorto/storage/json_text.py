@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from typing import Any, cast
 
 import msgspec
 
@@ -24,7 +24,22 @@ def _encode(value: object) -> bytes:
     except (TypeError, ValueError, RecursionError):  # lone surrogates, odd keys, a circle
         pass
     try:
-        plain = msgspec.to_builtins(value, enc_hook=str)
-        return json.dumps(plain, default=str, skipkeys=True, ensure_ascii=False).encode(errors="replace")
+        return _encoder.encode(_plain(msgspec.to_builtins(value, enc_hook=str)))
     except (TypeError, ValueError, RecursionError):
-        return _encoder.encode({"raw": repr(value)[:1000].encode(errors="replace").decode()})
+        return _encoder.encode({"raw": _sound(repr(value)[:1000])})
+
+
+def _plain(value: object) -> object:
+    match value:
+        case str():
+            return _sound(value)
+        case dict():
+            return {_sound(str(key)): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+        case list() | tuple():
+            return [_plain(item) for item in cast("list[Any]", value)]
+        case _:
+            return value
+
+
+def _sound(text: str) -> str:
+    return text.encode(errors="replace").decode()

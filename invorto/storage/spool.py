@@ -40,10 +40,14 @@ class Spool:
     Several processes may share the folder: each name is used once, and a file that another has removed is no error.
     """
 
-    def __init__(self, folder: Path, now_ns: Callable[[], int] = time.time_ns) -> None:
-        """Make the folder where it is missing; `StartFailed` if it cannot be written in."""
-        self._folder, self._now_ns = folder, now_ns
-        self._writers = trio.CapacityLimiter(2)  # threads: a disk that hangs does not take them all
+    def __init__(self, folder: Path, now_ns: Callable[[], int] = time.time_ns, *, threads: bool = True) -> None:
+        """
+        Make the folder where it is missing; `StartFailed` if it cannot be written in.
+
+        Without *threads* the disk is waited for in place: for tests in virtual time, which leaps while a thread works.
+        """
+        self._folder, self._now_ns, self._threads = folder, now_ns, threads
+        self._limiter = trio.CapacityLimiter(2)  # a disk that hangs does not take all threads of the process
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._sweep()
@@ -68,7 +72,7 @@ class Spool:
             if len(body) > MOST_BYTES:
                 raise OSError(f"{len(body)} bytes are more than {MOST_BYTES}")
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._put, name, body, limiter=self._writers)
+                await self._run(self._put, name, body)
         except OSError as error:
             log.error("spool_write_failed", name=name, error=str(error))
             text = f"the spool {self._folder} cannot be written: {error.strerror or error}"
@@ -78,7 +82,7 @@ class Spool:
     async def names(self) -> list[str]:
         """Give the names of what is kept, the oldest first; `Unavailable` when the folder cannot be read."""
         try:
-            return await trio.to_thread.run_sync(self._names)
+            return await self._run(self._names)
         except OSError as error:
             log.error("spool_unreadable", error=str(error))
             raise Unavailable(f"the spool {self._folder} cannot be read: {error}", "store_unavailable") from error
@@ -86,7 +90,7 @@ class Spool:
     async def read(self, name: str) -> Record | None:
         """Read a record back; None if it is gone, or torn: then it has been set aside."""
         try:
-            return await trio.to_thread.run_sync(self._read, name)
+            return await self._run(self._read, name)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -96,13 +100,19 @@ class Spool:
     async def remove(self, name: str) -> None:
         """Let go of a record; harmless twice."""
         with contextlib.suppress(OSError):
-            await trio.to_thread.run_sync((self._folder / name).unlink)
+            await self._run((self._folder / name).unlink)
 
     async def set_aside(self, name: str, why: str) -> None:
         """Rename a record to ``….bad``, where somebody may look at it and it holds up nothing."""
         log.error("spool_record_set_aside", path=str(self._folder / f"{name}.bad"), why=why)
         with contextlib.suppress(OSError), trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync((self._folder / name).rename, self._folder / f"{name}.bad")
+            await self._run((self._folder / name).rename, self._folder / f"{name}.bad")
+
+    async def _run[*Args, T](self, work: Callable[[*Args], T], *args: *Args) -> T:
+        if self._threads:
+            return await trio.to_thread.run_sync(work, *args, limiter=self._limiter)
+        await trio.lowlevel.checkpoint()
+        return work(*args)
 
     # What follows runs in threads.
 
