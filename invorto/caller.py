@@ -104,7 +104,7 @@ class Caller:
 
     async def quiet(self, seconds: float = 0.3) -> None:
         """Wait until nothing has been playing for some time, or the call is over."""
-        while not self.over.is_set() and (left := self.ear.cursor + seconds - trio.current_time()) > 0:
+        while not self.over.is_set() and (left := self.ear.cursor + seconds - trio.current_time()) > 0:  # noqa: ASYNC110 - it drains by the clock, nobody tells
             await trio.sleep(left)
 
     async def send(self, message: Mapping[str, Any]) -> None:
@@ -116,7 +116,7 @@ class Caller:
 
     # -- its tasks --------------------------------------------------------------------------------
 
-    async def _speak(self) -> None:
+    async def speak(self) -> None:
         """Send a frame each 20 ms on an absolute clock: words where there are some, else silence."""
         due = trio.current_time()
         size = len(_SILENCE)
@@ -133,7 +133,8 @@ class Caller:
             due += FRAME
             await trio.sleep_until(due)
 
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Take in what comes until the call is over."""
         while True:
             try:
                 message = await self.socket.get_message()
@@ -164,7 +165,7 @@ class Caller:
             case _:
                 pass
 
-    async def _echo(self) -> None:
+    async def echo(self) -> None:
         """Tell the server when each mark has been played."""
         while True:
             self._marked = trio.Event()
@@ -203,9 +204,9 @@ async def open_caller(
             if answer_tool is not None:
                 caller.answer_tool = answer_tool
             await caller.send({"t": "start", "callId": call_id, "audioOut": "binary", "capabilities": ["marks"]})
-            nursery.start_soon(caller._listen)  # noqa: SLF001 - its own tasks, run where the caller lives
-            nursery.start_soon(caller._speak)  # noqa: SLF001
-            nursery.start_soon(caller._echo)  # noqa: SLF001
+            nursery.start_soon(caller.listen)
+            nursery.start_soon(caller.speak)
+            nursery.start_soon(caller.echo)
             yield caller
             await caller.send({"t": "end"})
             with trio.move_on_after(2):

@@ -42,7 +42,7 @@ class Seed:
     agent_id: str
 
 
-async def dev(config: Config, use_system: bool = False) -> int:
+async def dev(config: Config, *, use_system: bool = False) -> int:
     """Serve until Ctrl-C, and leave nothing running; what was kept is found again the next time."""
     console = Console(stderr=True)
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -22,27 +21,25 @@ from invorto.model.agent_document import installation
 from invorto.model.ids import new_id
 from invorto.observability.metrics import Metrics
 from invorto.observability.pulse import Pulse
-from invorto.realtime.auth import Trust
 from invorto.realtime.book import StoredBook
 from invorto.realtime.call import House, Voices
 from invorto.realtime.door import Upgrade
 from invorto.realtime.head import Refused, Request
 from invorto.realtime.knock import Porter
 from invorto.realtime.live import LiveCalls
-from invorto.realtime.origin import Origins
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
-from invorto.realtime.stored import StoredAgents, StoredCalls, StoredKeys
 from invorto.speech.opening import Progress, silent
-from invorto.speech.plugins import Engines, configured, installed, open_engines
+from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
 from invorto.storage import ledger_rows
 from invorto.storage.ledger import Ledger
 from invorto.storage.migrate import pending
 from invorto.storage.postgres import Database, open_database
 from invorto.storage.redis import Redis, open_redis
 from invorto.storage.spool import Spool
-from invorto.storage.tenants import DEFAULT_TENANT
 from invorto.storage.timeline import Timeline
+
+_AGENT_ENGINES: tuple[Kind, ...] = ("stt", "llm", "tts")
 
 
 @attrs.define
@@ -99,84 +96,131 @@ async def open_resources(config: Config, progress: Progress = silent) -> AsyncGe
     """Open everything; `UsageError` and `StartFailed` say in a sentence what is missing or away."""
     stores = config.stores
     if stores.db_url is None or stores.redis_url is None:
-        missing = " and ".join(name for name, url in (("DB_URL", stores.db_url), ("REDIS_URL", stores.redis_url)) if not url)
-        raise UsageError(f"{missing} must be set; `invorto dev` brings stores of its own")
+        missing = [name for name, url in (("DB_URL", stores.db_url), ("REDIS_URL", stores.redis_url)) if url is None]
+        raise UsageError(f"{' and '.join(missing)} must be set; `invorto dev` brings stores of its own")
     if behind := await pending(stores.db_url):
-        raise UsageError(f"the database lacks {len(behind)} migrations, the first is {behind[0]}: run `invorto migrate`")
+        raise UsageError(
+            f"the database lacks {len(behind)} migrations, the first is {behind[0]}: run `invorto migrate`"
+        )
     recordings = recordings_folder(stores.recordings_url, stores.data_dir)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(stores.db_url, stores.db_pool_size))
         redis = await stack.enter_async_context(open_redis(stores.redis_url))
         engines = await stack.enter_async_context(open_engines(configured(config), config, progress))
-        metrics, node_id = Metrics(), new_id("n")
-        timeline = Timeline(redis, config.timeline)
-        ledger = Ledger(
-            partial(ledger_rows.write, database), partial(ledger_rows.note, database), Spool(stores.data_dir / "spool")
+        write, note = partial(ledger_rows.write, database), partial(ledger_rows.note, database)
+        metrics = Metrics()
+        ground = _Ground(
+            config=config,
+            database=database,
+            redis=redis,
+            timeline=Timeline(redis, config.timeline),
+            ledger=Ledger(write, note, Spool(stores.data_dir / "spool")),
+            recorder=Recorder(recordings, metrics.recording_failed),
+            engines=engines,
+            metrics=metrics,
+            live=LiveCalls(config.limits.max_concurrent_calls, engines),
         )
-        recorder = Recorder(recordings, metrics.recording_failed)
-        live = LiveCalls(config.limits.max_concurrent_calls, engines)
-        metrics.watch_live_calls(lambda: live.held)
-        house = _house(config, node_id, database, timeline, ledger, recorder, engines, metrics, live)
-        porter = Porter(
-            trust=Trust.of(config, DEFAULT_TENANT), origins=Origins.of(config.network), keys=StoredKeys(database),
-            calls=StoredCalls(database), agents=StoredAgents(database), wall=time.time,
-        )  # fmt: skip
+        metrics.watch_live_calls(lambda: ground.live.held)
+        yield ground.build(new_id("n"))
+
+
+@attrs.frozen(kw_only=True)
+class _Ground:
+    """What was opened, and what is made of it."""
+
+    config: Config
+    database: Database
+    redis: Redis
+    timeline: Timeline
+    ledger: Ledger
+    recorder: Recorder
+    engines: Engines
+    metrics: Metrics
+    live: LiveCalls
+
+    def build(self, node_id: str) -> Resources:
+        """Make the rest."""
         health = Readiness()
-        http = HttpServer(make_app(_api(config, database, redis, timeline, ledger, engines, metrics, live, health, recordings)))
-        yield Resources(
-            config=config, node_id=node_id, database=database, redis=redis, timeline=timeline, ledger=ledger,
-            recorder=recorder, engines=engines, metrics=metrics, pulse=Pulse(metrics), live=live, house=house,
-            porter=porter, http=http, health=health,
-        )  # fmt: skip
+        return Resources(
+            config=self.config,
+            node_id=node_id,
+            database=self.database,
+            redis=self.redis,
+            timeline=self.timeline,
+            ledger=self.ledger,
+            recorder=self.recorder,
+            engines=self.engines,
+            metrics=self.metrics,
+            pulse=Pulse(self.metrics),
+            live=self.live,
+            house=self._house(node_id),
+            porter=Porter.of(self.config, self.database),
+            http=HttpServer(make_app(self._api(health))),
+            health=health,
+        )
 
+    def _house(self, node_id: str) -> House:
+        talk = self.config.conversation
+        return House(
+            live=self.live,
+            book=StoredBook(self.database, node_id, time.time),
+            ledger=self.ledger,
+            timeline=self.timeline,
+            recorder=self.recorder,
+            voices=self._voices,
+            wall=time.time,
+            measures=self.metrics,
+            usd_inr=self.config.money.usd_inr_rate,
+            longest=self.config.limits.call_timeout_minutes * 60,
+            emotion={
+                "window_ms": talk.emotion_window_ms,
+                "threshold_db": talk.emotion_threshold_db,
+                "min_hold": talk.emotion_min_hold,
+                "states": talk.emotion_state_enabled,
+            },
+        )
 
-def _house(
-    config: Config, node_id: str, database: Database, timeline: Timeline, ledger: Ledger, recorder: Recorder,
-    engines: Engines, metrics: Metrics, live: LiveCalls,
-) -> House:  # fmt: skip
-    talk = config.conversation
-
-    async def voices(agent: AgentConfig) -> Voices:
+    async def _voices(self, agent: AgentConfig) -> Voices:
+        engines = self.engines
         await engines.need(agent)
         stt, tts = agent.stt.providers[0], agent.tts.providers[0]
         return Voices(
-            vad=engines.vad, stt=engines.stt(stt), llm=engines.llm(agent.llm.providers[0]), tts=engines.tts(tts),
-            local="local" in (stt, tts),
-        )  # fmt: skip
+            vad=engines.vad,
+            stt=engines.stt(stt),
+            llm=engines.llm(agent.llm.providers[0]),
+            tts=engines.tts(tts),
+            local="local" in {stt, tts},
+        )
 
-    return House(
-        live=live, book=StoredBook(database, node_id, time.time), ledger=ledger, timeline=timeline, recorder=recorder,
-        voices=voices, wall=time.time, meter=metrics, usd_inr=config.money.usd_inr_rate, longest=config.limits.call_timeout_minutes * 60,
-        emotion={
-            "window_ms": talk.emotion_window_ms, "threshold_db": talk.emotion_threshold_db,
-            "min_hold": talk.emotion_min_hold,
-        },
-    )  # fmt: skip
+    def _api(self, health: Readiness) -> ApiDeps:
+        return ApiDeps(
+            config=self.config,
+            database=self.database,
+            timeline=self.timeline,
+            recordings=self.recorder.folder,
+            metrics=self.metrics.registry,
+            parts=(
+                Part(name="postgres", probe=self._postgres, needed=True),
+                Part(name="redis", probe=self._redis),
+                Part(name="speech", probe=self._speech),
+            ),
+            engines={kind: installed(kind) for kind in _AGENT_ENGINES},
+            draining=lambda: self.live.draining or not health.ready,
+            full=lambda: self.live.full,
+            live=self.live.get,
+        )
 
+    async def _postgres(self) -> Mapping[str, Any]:
+        latency = await self.database.ping()
+        version = await self.database.version()
+        return {"version": version, "latencyMs": round(latency * 1000, 2), "behind": self.ledger.behind}
 
-def _api(
-    config: Config, database: Database, redis: Redis, timeline: Timeline, ledger: Ledger, engines: Engines,
-    metrics: Metrics, live: LiveCalls, health: Readiness, recordings: Path,
-) -> ApiDeps:  # fmt: skip
-    async def postgres() -> Mapping[str, Any]:
-        latency = await database.ping()
-        return {"version": await database.version(), "latencyMs": round(latency * 1000, 2), "behind": ledger.behind}
+    async def _redis(self) -> Mapping[str, Any]:
+        latency = await self.redis.ping()
+        version = await self.redis.version()
+        return {"version": version, "latencyMs": round(latency * 1000, 2), "behind": self.timeline.behind}
 
-    async def redis_part() -> Mapping[str, Any]:
-        latency = await redis.ping()
-        return {"version": await redis.version(), "latencyMs": round(latency * 1000, 2), "behind": timeline.behind}
-
-    async def speech() -> Mapping[str, Any]:
+    async def _speech(self) -> Mapping[str, Any]:
         await trio.lowlevel.checkpoint()
-        return {"engines": [attrs.asdict(engine) for engine in engines.health()], "capacity": engines.capacity}
-
-    return ApiDeps(
-        config=config, database=database, timeline=timeline, recordings=recordings, metrics=metrics.registry,
-        parts=(
-            Part(name="postgres", probe=postgres, needed=True),
-            Part(name="redis", probe=redis_part),
-            Part(name="speech", probe=speech),
-        ),
-        engines={kind: installed(kind) for kind in ("stt", "llm", "tts")},
-        draining=lambda: live.draining or not health.ready, full=lambda: live.full, live=live.get,
-    )  # fmt: skip
+        engines = [attrs.asdict(engine) for engine in self.engines.health()]
+        return {"engines": engines, "capacity": self.engines.capacity}

@@ -94,7 +94,7 @@ async def serve(
                 if prepare is not None:
                     config = await prepare(stack, config)
                 resources = await stack.enter_async_context(open_resources(config, progress))
-                await supervise(resources, config, doors, parts, stop, ready)
+                await supervise(resources, doors, parts, stop, ready)
         nursery.cancel_scope.cancel()
     if starting.cancelled_caught:
         return INTERRUPTED
@@ -137,15 +137,9 @@ async def _bind(stack: AsyncExitStack, config: Config, *, shared: bool) -> Doors
 
 
 async def supervise(
-    resources: Resources,
-    config: Config,
-    doors: Doors,
-    parts: frozenset[str],
-    stop: Stop,
-    ready: Ready | None = None,
+    resources: Resources, doors: Doors, parts: frozenset[str], stop: Stop, ready: Ready | None = None
 ) -> None:
     """Start the back, then the front; wait for *stop*; stop the front, then the back."""
-    live = resources.live
     async with trio.open_nursery() as back:
         for name, service in resources.services().items():
             await back.start(partial(_essential, name, service, stop))
@@ -162,14 +156,12 @@ async def supervise(
                 if ready is not None:
                     back.start_soon(ready, resources, addresses, stop)
                 await stop.asked.wait()
-                await _drain(resources, config.limits.drain_timeout, stop, calls)
+                await _drain(resources, resources.config.limits.drain_timeout, stop, calls)
             resources.http.drain()
             with trio.move_on_after(HTTP_GRACE):
-                while resources.http.connections:
-                    await trio.sleep(0.02)
+                await resources.http.wait_idle()
             front.cancel_scope.cancel()
         back.cancel_scope.cancel()
-    assert live.held == 0
     log.info("stopped")
 
 

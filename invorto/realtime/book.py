@@ -32,9 +32,7 @@ class StoredBook:
         epoch = max(int(self.wall() * 1_000_000), call.epoch + 1)
         config = unstructure(agent)
         if new:
-            row = attrs.evolve(
-                call, status=CallStatus.ACTIVE, epoch=epoch, node_id=self.node_id, started_at=started_at
-            )
+            row = attrs.evolve(call, status=CallStatus.ACTIVE, epoch=epoch, node_id=self.node_id, started_at=started_at)
             await calls.create(self.db, row, config=config)
             return row
         return await calls.activate(

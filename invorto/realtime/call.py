@@ -15,6 +15,7 @@ from invorto.model.agent import AgentConfig
 from invorto.model.call import Call, EndReason
 from invorto.model.event_ids import EventClock
 from invorto.model.record import FinishedCall
+from invorto.observability.metrics import Metrics
 from invorto.realtime.conversation import Conversation
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.ears import Ears, listener
@@ -22,7 +23,6 @@ from invorto.realtime.emotion import EmotionWindows
 from invorto.realtime.finish import finished
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.livecall import LiveCall
-from invorto.realtime.meter import Meter
 from invorto.realtime.recording import Recorder, Recording
 from invorto.realtime.teller import FactSink, Teller, TimelineSink
 from invorto.realtime.tools import Toolbox
@@ -72,7 +72,7 @@ class House:
     """Chooses a call's engines, and opens them where nobody has yet."""
     wall: Callable[[], float]
     """Unix time, seconds."""
-    meter: Meter
+    measures: Metrics
     usd_inr: float
     emotion: Mapping[str, Any]
     """Settings of the emotion windows."""
@@ -119,7 +119,7 @@ async def run_call(
             failure = None
             try:
                 await life.live(task_status)
-            except* Exception as group:
+            except* Exception as group:  # noqa: BLE001 - one of the three edges where errors are contained: a call
                 failure = first_of(group)
             finally:
                 with trio.move_on_after(house.deadlines.finish, shield=True):
@@ -160,7 +160,7 @@ class _Life:
             conversation = Conversation(
                 call_id=self.call.id, agent=agent, rate=self.ticket.rate, lead=self.ticket.lead, llm=voices.llm,
                 tts=voices.tts, teller=teller, toolbox=Toolbox(teller), recording=self.recording,
-                deadlines=house.deadlines, meter=house.meter,
+                deadlines=house.deadlines, measures=house.measures,
             )  # fmt: skip
             conversation.turns.ends_at = self.began + min(agent.max_duration or house.longest, house.longest)
             ears = await self._open_ears(stack, conversation)
@@ -181,15 +181,22 @@ class _Life:
         now, live = trio.current_time(), self.live_call
         reason = EndReason.ERROR if failure is not None else self.reason or EndReason.DRAINED
         if live is not None:
-            live.conversation.last_words(now)
+            live.conversation.mouth.finish(now, interrupted=True)
             live.over(reason)
         done = finished(
-            self.call, self.agent, reason, self.voices, self.teller, live.conversation if live else None,
-            self.recording, started_at=started_at, duration=now - self.began, usd_inr=self.house.usd_inr,
-        )  # fmt: skip
+            self.call,
+            self.agent,
+            reason,
+            teller=self.teller,
+            conversation=live.conversation if live is not None else None,
+            recording=self.recording,
+            started_at=started_at,
+            duration=now - self.began,
+            usd_inr=self.house.usd_inr,
+        )
         try:
             await self.house.ledger.finish(done)
-            self.house.meter.call_ended(done)
+            self.house.measures.call_ended(done)
         finally:
             if live is not None:
                 await live.close(self.house.deadlines.goodbye)
@@ -216,5 +223,7 @@ class _Life:
         detector.expect(self.agent.interruption.barge_in_ms)
         emotion = None
         if self.agent.emotion.windows:
-            emotion = EmotionWindows(rate, self.teller.tell, **self.house.emotion)
+            settings = self.house.emotion
+            states = self.agent.emotion.states or settings.get("states", False)
+            emotion = EmotionWindows(rate, self.teller.tell, **{**settings, "states": states})
         return Ears(detector, ear, self.recording, emotion)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 import structlog
@@ -12,30 +13,20 @@ import trio
 from invorto.errors import ProviderFailed
 from invorto.model.agent import AgentConfig
 from invorto.model.call import EndReason
-from invorto.model.record import TurnMetrics
+from invorto.observability.metrics import Metrics
 from invorto.realtime import turns as t
-from invorto.realtime.consent import judge
+from invorto.realtime.consent import Asking
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.endpointing import words_of
-from invorto.realtime.line import Line
-from invorto.realtime.meter import Meter
-from invorto.realtime.playout import Playout
-from invorto.realtime.protocol import (
-    BargeIn,
-    ControlResume,
-    ErrorMessage,
-    SttFinal,
-    SttPartial,
-    TtsDone,
-    TurnMetricsMessage,
-)
+from invorto.realtime.mouth import Mouth
+from invorto.realtime.protocol import ErrorMessage, SttFinal, SttPartial
 from invorto.realtime.recording import Recording
 from invorto.realtime.reply import Mind, recite, reply
 from invorto.realtime.teller import Teller
 from invorto.realtime.tools import Toolbox
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
-from invorto.speech.ports import EngineFailed, Final, Llm, Partial, Samples, SpeechBegan, Tts, Usage, Word
+from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan, Tts, Usage
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +35,6 @@ INBOX = 256
 SORRY = "Sorry, I am having some trouble just now."
 FAILURES = 3
 """Turns in a row that may fail before the agent gives up."""
-CONSENT_TRIES = 2
 
 type Event = t.Event | EngineFailed | None
 """What the inbox carries; None only wakes the driver."""
@@ -64,16 +54,14 @@ class Conversation:
     toolbox: Toolbox
     recording: Recording | None
     deadlines: Deadlines
-    meter: Meter
+    measures: Metrics
     transcript: Transcript = attrs.field(factory=Transcript)
-    metrics: list[TurnMetrics] = attrs.field(factory=list)
-    usages: list[Usage] = attrs.field(factory=list)
-    spoken_characters: int = 0
-    consent: dict[str, Any] | None = None
+    usages: list[Usage] = attrs.field(factory=list[Usage])
+    asking: Asking | None = attrs.field(default=None, init=False)
+    """The request for consent, where the agent makes one."""
     turns: t.TurnTaker = attrs.field(init=False)
+    mouth: Mouth = attrs.field(init=False)
     began_at: float = attrs.field(init=False, factory=trio.current_time)
-    marks: dict[str, tuple[Turn, int]] = attrs.field(factory=dict, init=False)
-    _turn: Turn | None = attrs.field(default=None, init=False)
     _send: trio.MemorySendChannel[Event] = attrs.field(init=False)
     _inbox: trio.MemoryReceiveChannel[Event] = attrs.field(init=False)
     _stuck: bool = attrs.field(default=False, init=False)
@@ -82,12 +70,21 @@ class Conversation:
     _speech_began: float = attrs.field(default=0.0, init=False)
     _partial_seen: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
-    _consent_left: int = attrs.field(default=0, init=False)
-    _marked: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._send, self._inbox = trio.open_memory_channel[Event](INBOX)
         self.turns = t.TurnTaker(t.Rules.of(self.agent))
+        self.mouth = Mouth(
+            rate=self.rate,
+            lead=self.lead,
+            began_at=self.began_at,
+            teller=self.teller,
+            transcript=self.transcript,
+            recording=self.recording,
+            measures=self.measures,
+            audio_began=lambda turn, now: _nothing(self.turns.step(t.AudioBegan(turn), now)),
+            stir=lambda: self.post(None),
+        )
 
     # -- from outside, at any time ----------------------------------------------------------------
 
@@ -106,48 +103,41 @@ class Conversation:
         self.turns.rules = t.Rules.of(agent)
         self.agent = agent
 
-    def played(self, name: str) -> None:
-        """Take in the far end's word that it has played up to a mark; names of dropped audio do not count."""
-        if place := self.marks.pop(name, None):
-            turn, position = place
-            turn.playout.marked(position, trio.current_time())
-            self.post(None)
-
     # -- the driver -------------------------------------------------------------------------------
 
-    async def hold(self, begin: t.Speak | t.Listen | None = None) -> EndReason:
+    async def hold(self) -> EndReason:
         """Hold the conversation to its end; gives why it ended."""
+        if self.agent.consent is not None:
+            self.asking = Asking(self.agent.consent)
         async with self._inbox, self._send, trio.open_nursery() as nursery:
-            if self.agent.consent is not None:
-                self._consent_left = CONSENT_TRIES
-            acts = self.turns.step(begin or self._opening(), trio.current_time())
+            acts = self.turns.step(self._opening(), trio.current_time())
             while (reason := self._do(acts, nursery)) is None:
                 event = None
-                with trio.move_on_at(self._deadline()):
+                with trio.move_on_at(max(min(self.turns.deadline, self.mouth.deadline), 0.0)):
                     event = await self._inbox.receive()
                 acts = self._hear(event, trio.current_time())
             nursery.cancel_scope.cancel()
         return reason
 
     def _opening(self) -> t.Speak | t.Listen:
-        if self.agent.consent is not None:
+        if self.asking is not None:
             return t.Speak(interruptible=False)
-        return t.Speak() if isinstance(self.agent.greeting, str) and self.agent.greeting else t.Listen()
+        return t.Speak() if self._greeting else t.Listen()
 
-    def _deadline(self) -> float:
-        playout = self._turn.playout.deadline if self._turn is not None and not self._turn.over else math.inf
-        return max(min(self.turns.deadline, playout), 0.0)
+    @property
+    def _greeting(self) -> str:
+        return self.agent.greeting if isinstance(self.agent.greeting, str) else ""
 
     def _hear(self, event: Event, now: float) -> tuple[t.Act, ...]:
         if self._stuck:
             raise RuntimeError("the conversation does not keep up with its events")
-        acts = self._pump(now)
+        played = self.mouth.pump(now)
+        acts = self.turns.step(played, now) if played is not None else ()
         match event:
             case EngineFailed(provider, stage, message):
                 raise ProviderFailed(provider, stage, message)
-            case SpeechBegan(at):
-                if self.turns.floor is not t.Floor.CALLER:
-                    self._speech_began = at - self.began_at
+            case SpeechBegan(at) if self.turns.floor is not t.Floor.CALLER:
+                self._speech_began = at - self.began_at
             case Partial() | Final():
                 self._tell_heard(event, now)
             case _:
@@ -157,16 +147,17 @@ class Conversation:
     def _tell_heard(self, event: Partial | Final, now: float) -> None:
         if not event.text.strip():
             return
-        where = {"text": event.text, "ts": round(now - self.began_at, 3), "turn": self.turns.turn + 1}
+        at, turn = round(now - self.began_at, 3), self.turns.turn + 1
         if isinstance(event, Partial):
-            self.teller.tell(SttPartial(**where, confidence=event.confidence), keep=not self._partial_seen)
+            message = SttPartial(text=event.text, ts=at, turn=turn, confidence=event.confidence)
+            self.teller.tell(message, keep=not self._partial_seen)
             if not self._partial_seen:
-                self.meter.first_partial(max(now - self.began_at - self._speech_began, 0.0))
+                self.measures.first_partial(max(at - self._speech_began, 0.0))
             self._partial_seen = True
-        else:
-            self._transcribed_at, self._confidence, self._partial_seen = now, event.confidence, False
-            self.teller.tell(SttFinal(**where, confidence=event.confidence))
-            self.teller.fact("stt.final", {**where, "confidence": event.confidence})
+            return
+        self._transcribed_at, self._confidence, self._partial_seen = now, event.confidence, False
+        self.teller.tell(SttFinal(text=event.text, ts=at, turn=turn, confidence=event.confidence))
+        self.teller.fact("stt.final", {"text": event.text, "ts": at, "turn": turn, "confidence": event.confidence})
 
     # -- doing what the rules say -----------------------------------------------------------------
 
@@ -177,26 +168,27 @@ class Conversation:
                 case t.Reply(number, text):
                     self._answer(number, text, now, nursery)
                 case t.Say(number):
-                    self._recite(number, self._first_words(), now, nursery)
+                    prompt = self.asking.consent.prompt if self.asking is not None else self._greeting
+                    self._recite(self.mouth.open(number, now), prompt, nursery)
                 case t.Nudge(number):
                     self.teller.note("endpointing.silence", {"turn": number})
-                    self._recite(number, self.agent.silence.nudge, now, nursery)
+                    self._recite(self.mouth.open(number, now), self.agent.silence.nudge, nursery)
                 case t.Goodbye(number):
-                    self._recite(number, self.agent.end_call.goodbye, now, nursery)
+                    self._recite(self.mouth.open(number, now), self.agent.end_call.goodbye, nursery)
                 case t.Hush(number):
                     self._hush(number, now)
                 case t.Resume(number):
-                    self._resume(number)
+                    self.mouth.resume(number)
                 case t.Cancel():
-                    self._finish_turn(now, interrupted=True)
+                    self.mouth.finish(now, interrupted=True)
                 case t.HangUp(reason):
                     return reason
         return None
 
-    def _first_words(self) -> str:
-        if self.agent.consent is not None and self._consent_left:
-            return self.agent.consent.prompt
-        return self.agent.greeting if isinstance(self.agent.greeting, str) else ""
+    def _hush(self, number: int, now: float) -> None:
+        held = self.turns.floor is t.Floor.HELD
+        if self.mouth.hush(number, now, keep=not held) and self.turns.speaking:
+            self.measures.barge_in(now - self.began_at - self._speech_began)
 
     def _answer(self, number: int, text: str, now: float, nursery: trio.Nursery) -> None:
         if text:
@@ -205,64 +197,66 @@ class Conversation:
             self.transcript.caller_said(
                 text, turn=number, began=round(began, 3), ended=round(ended, 3), confidence=self._confidence
             )
-        turn = self._new_turn(number, now)
+        turn = self.mouth.open(number, now)
         if self.turns.paused_at > -math.inf and self._transcribed_at is not None:
             turn.paused_at, turn.transcribed_at = self.turns.paused_at, self._transcribed_at
         self._transcribed_at = None
-        if self._consent_left:
-            self._after_consent(turn, text, nursery)
-            return
-        if self._said_goodbye(text):
-            turn.leave = EndReason.AGENT
-            turn.playout.close()
-            self.post(None)
-            return
-        nursery.start_soon(self._run, turn, None)
+        if self.asking is not None and not self.asking.settled:
+            self._ask_on(self.asking, turn, text, nursery)
+        elif self._said_goodbye(text):
+            self._end_with(turn, EndReason.AGENT)
+        else:
+            nursery.start_soon(self._run, turn, reply)
 
-    def _after_consent(self, turn: Turn, text: str, nursery: trio.Nursery) -> None:
-        consent = self.agent.consent
-        assert consent is not None
-        answer = judge(text)
-        if answer == "unclear" and self._consent_left > 1:
-            self._consent_left -= 1
-            nursery.start_soon(self._run, turn, consent.prompt)
+    def _ask_on(self, asking: Asking, turn: Turn, text: str, nursery: trio.Nursery) -> None:
+        """Take an answer to the request for consent: ask once more, go on, or leave."""
+        now = trio.current_time()
+        asking.answer(text, round(now - self.began_at, 3))
+        if not asking.settled:
+            self._recite(turn, asking.consent.prompt, nursery)
             return
-        granted = answer == "yes" or (answer == "unclear" and not consent.required)
-        self._consent_left = 0
-        self.consent = {
-            "prompt": consent.prompt, "answer": text, "granted": granted,
-            "at": round(trio.current_time() - self.began_at, 3),
-        }  # fmt: skip
-        self.teller.note("consent.answered", self.consent)
-        if granted and self.recording is not None:
-            self.recording.resume(trio.current_time())
-        if not granted and consent.declined == "hangup":
-            turn.leave = EndReason.CONSENT_DECLINED
-            turn.playout.close()
-            self.post(None)
-            return
-        nursery.start_soon(self._run, turn, self._first_words())
+        self.teller.note("consent.answered", asking.record())
+        if asking.granted and self.recording is not None:
+            self.recording.resume(now)
+        if not asking.granted and asking.consent.declined == "hangup":
+            self._end_with(turn, EndReason.CONSENT_DECLINED)
+        else:
+            self._recite(turn, self._greeting, nursery)
 
     def _said_goodbye(self, text: str) -> bool:
         said = " ".join(words_of(text))
-        return any(" ".join(words_of(phrase)) in said for phrase in self.agent.end_call.phrases if phrase.strip())
+        return any(" ".join(words_of(phrase)) in said for phrase in self.agent.end_call.phrases if words_of(phrase))
 
-    def _recite(self, number: int, text: str, now: float, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self._run, self._new_turn(number, now), text)
+    def _end_with(self, turn: Turn, reason: EndReason) -> None:
+        """Make *turn* the last, with nothing of its own to say: the goodbye follows."""
+        turn.leave = reason
+        turn.playout.close()
+        self.post(None)
 
-    def _new_turn(self, number: int, now: float) -> Turn:
-        self._turn = Turn(number, Playout(self.rate, self.lead), now)
-        return self._turn
+    def _recite(self, turn: Turn, text: str, nursery: trio.Nursery) -> None:
+        async def known(turn: Turn, mind: Mind) -> None:
+            await recite(turn, mind, text)
 
-    async def _run(self, turn: Turn, text: str | None) -> None:
+        nursery.start_soon(self._run, turn, known)
+
+    async def _run(self, turn: Turn, make: Callable[[Turn, Mind], Awaitable[None]]) -> None:
+        """Make a turn's audio in the turn's own scope: cancelling that is all there is to interrupting it."""
         mind = Mind(
-            llm=self.llm, tts=self.tts, agent=self.agent, transcript=self.transcript, teller=self.teller, outlet=self,
-            use_tool=self.toolbox.use, deadlines=self.deadlines, call_id=self.call_id, rate=self.rate,
+            llm=self.llm,
+            tts=self.tts,
+            agent=self.agent,
+            transcript=self.transcript,
+            teller=self.teller,
+            outlet=self.mouth,
+            use_tool=self.toolbox.use,
+            deadlines=self.deadlines,
+            call_id=self.call_id,
+            rate=self.rate,
             used=self.usages.append,
-        )  # fmt: skip
+        )
         with turn.scope:
             try:
-                await (reply(turn, mind) if text is None else recite(turn, mind, text))
+                await make(turn, mind)
                 self._failures = 0
             except ProviderFailed as error:
                 await self._apologise(turn, mind, error)
@@ -270,129 +264,20 @@ class Conversation:
             self.post(None)
 
     async def _apologise(self, turn: Turn, mind: Mind, error: ProviderFailed) -> None:
-        """An engine failed in the middle of a turn: say so, and give up when it happens again and again."""
+        """Say that an engine failed in the middle of a turn, and give up when it happens again and again."""
         log.warning("engine_failed", provider=error.provider, stage=error.stage, error=str(error))
-        self.meter.engine_failed(error.provider, error.stage)
+        self.measures.engine_failed(error.provider, error.stage)
         self._failures += 1
         self.teller.tell(ErrorMessage(code="provider_failed", message=f"the {error.stage} engine failed", fatal=False))
-        self.teller.note("call.error", {"provider": error.provider, "stage": error.stage, "turn": turn.number})
+        facts: dict[str, Any] = {"provider": error.provider, "stage": error.stage, "turn": turn.number}
+        self.teller.note("call.error", facts)
         if self._failures >= FAILURES:
             raise error
         if error.stage == "llm":
             await recite(turn, mind, SORRY)
 
-    # -- audio out --------------------------------------------------------------------------------
 
-    def begin_sentence(self, turn: Turn, text: str) -> None:
-        """Announce a sentence of a turn's audio."""
-        turn.playout.begin_sentence(text)
-        self.spoken_characters += len(text)
-
-    def add(self, turn: Turn, samples: Samples, words: tuple[Word, ...]) -> None:
-        """Take in audio; what is due goes out at once."""
-        starved = turn.playout.ahead <= 0
-        turn.playout.add(samples, words)
-        if starved and turn is self._turn:
-            for act in self._pump(trio.current_time()):
-                raise AssertionError(f"audio that has just come cannot lead to {act}")
-            self.post(None)
-
-    def end_sentence(self, turn: Turn) -> None:
-        """Tell that the sentence's audio is complete."""
-        turn.playout.end_sentence()
-
-    def _pump(self, now: float) -> tuple[t.Act, ...]:
-        """Send the audio that is due, and notice when all of it has been played."""
-        turn = self._turn
-        if turn is None or turn.over:
-            return ()
-        playout = turn.playout
-        while (piece := playout.take(now)) is not None:
-            samples, sentence, plays_at = piece
-            if turn.first_audio_at is None:
-                self._audio_began(turn, now)
-            for line in self.teller.lines:
-                if sentence.begins == playout.sent - len(samples):
-                    self._mark(turn, line, sentence.begins, sentence.text)
-                line.play(samples, turn=turn.number)
-            if self.recording is not None:
-                self.recording.agent(samples, plays_at)
-        if playout.finished(now):
-            self._finish_turn(now, interrupted=False)
-            asked = playout.text.rstrip().endswith(("?", "?\""))
-            return self.turns.step(
-                t.PlayedOut(turn.number, asked=asked, leave=turn.leave, goodbye=turn.farewell), now
-            )
-        return ()
-
-    def _mark(self, turn: Turn, line: Line, position: int, text: str) -> None:
-        self._marked += 1
-        name = f"{turn.number}.{self._marked}"
-        if line.marks and line is self.teller.lines[0]:
-            self.marks[name] = (turn, position)
-            turn.playout.await_mark(position)
-        line.mark(name, turn=turn.number, text=text)
-
-    def _audio_began(self, turn: Turn, now: float) -> None:
-        turn.first_audio_at = now
-        self.turns.step(t.AudioBegan(turn.number), now)
-        metrics = turn.metrics()
-        if metrics.voice_to_voice_ms is not None:
-            self.metrics.append(metrics)
-            self.meter.turn(metrics)
-            self.teller.tell(
-                TurnMetricsMessage(
-                    turn=turn.number, eou_ms=metrics.eou_ms, stt_ms=metrics.stt_ms,
-                    llm_first_token_ms=metrics.llm_first_token_ms, tts_first_chunk_ms=metrics.tts_first_chunk_ms,
-                    voice_to_voice_ms=metrics.voice_to_voice_ms,
-                )
-            )  # fmt: skip
-
-    def _hush(self, number: int, now: float) -> None:
-        turn = self._turn
-        if turn is None or turn.number != number:
-            return
-        played = turn.playout.hush(now)
-        self.marks.clear()
-        for line in self.teller.lines:
-            line.clear()
-        if self.recording is not None:
-            self.recording.cut_agent(now)
-        held = self.turns.floor is t.Floor.HELD
-        played_ms = round(played * 1000 / self.rate)
-        self.teller.tell(BargeIn(turn=number, played_ms=played_ms, action="stop-tts"), keep=not held)
-        if self.turns.speaking:
-            self.meter.barge_in(now - self.began_at - self._speech_began)
-
-    def _resume(self, number: int) -> None:
-        turn = self._turn
-        if turn is None or turn.number != number:
-            return
-        turn.playout.resume()
-        from_ms = round(turn.playout.sent * 1000 / self.rate)
-        self.teller.tell(ControlResume(turn=number, from_ms=from_ms))
-        self.post(None)
-
-    def _finish_turn(self, now: float, *, interrupted: bool) -> None:
-        """Write down what was heard of the agent's turn, once."""
-        turn = self._turn
-        if turn is None or turn.over:
-            return
-        turn.over = True
-        turn.scope.cancel()
-        playout = turn.playout
-        heard = playout.heard(now)
-        heard_by: Literal["marks", "timed"] = playout.heard_by
-        began = (turn.first_audio_at or now) - self.began_at
-        self.transcript.agent_said(
-            heard, turn=turn.number, began=round(began, 3), ended=round(now - self.began_at, 3), heard_by=heard_by,
-            unheard=playout.text.removeprefix(heard).strip() if interrupted else None,
-            state=turn.state if turn.first_audio_at is not None or not interrupted else None,
-        )  # fmt: skip
-        if playout.sentences or not interrupted:
-            self.teller.tell(TtsDone(turn=turn.number, heard=heard, interrupted=interrupted))
-
-    def last_words(self, now: float) -> None:
-        """Write down what was heard of a turn that the end of the call cut."""
-        self._finish_turn(now, interrupted=True)
-
+def _nothing(acts: tuple[t.Act, ...]) -> None:
+    """Hold that news of audio asks for nothing to be done."""
+    if acts:
+        raise AssertionError(f"the beginning of audio cannot lead to {acts}")

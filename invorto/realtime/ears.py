@@ -45,9 +45,7 @@ class Ears:
         self.deaf = False
 
 
-def listener(
-    ear: SttStream, post: Callable[[Event], None]
-) -> Callable[[SpeechBegan | SpeechPaused], None]:
+def listener(ear: SttStream, post: Callable[[Event], None]) -> Callable[[SpeechBegan | SpeechPaused], None]:
     """Make what the detector notifies: the transcriber first, for its cut, then the conversation."""
 
     def notify(event: SpeechBegan | SpeechPaused) -> None:

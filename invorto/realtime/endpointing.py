@@ -7,6 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from invorto.errors import Invalid
@@ -21,10 +22,15 @@ HESITATING = 0.6
 ASKED = 0.1
 """Seconds that each of these adds."""
 
-_DIGIT_WORDS = frozenset(
-    "zero oh one two three four five six seven eight nine double triple ek do teen char paanch".split()
+_DIGIT_WORDS = frozenset({
+    "zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "double", "triple",
+    "ek", "do", "teen", "char", "paanch",
+})  # fmt: skip
+_HESITATION = re.compile(
+    r"(?:\b(?:and|but|or|so|because|to|the|a|an|my|is|um|uh|er|hmm|aur|lekin|matlab)|,|\.\.\.|…)$", re.IGNORECASE
 )
-_HESITATION = re.compile(r"(?:\b(?:and|but|or|so|because|to|the|a|an|my|is|um|uh|er|hmm|aur|lekin|matlab)|,|\.\.\.|…)$", re.I)
+_MOST_NODES = 100
+# Parts of a waitFunction: the longest anybody has written has fifteen.
 _SPOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
 
@@ -74,11 +80,11 @@ def _goes_on(text: str) -> float:
     return 0.1 if text.rstrip().endswith((".", "?", "!", "।")) else 0.5
 
 
-_OPERATORS: Mapping[type[ast.AST], Callable[..., float]] = {
+_OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Pow: operator.pow, ast.USub: operator.neg, ast.UAdd: operator.pos,
 }  # fmt: skip
-_FUNCTIONS: Mapping[str, Callable[..., float]] = {
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "min": min, "max": max, "abs": abs, "sqrt": math.sqrt, "exp": math.exp, "log": math.log,
 }  # fmt: skip
 
@@ -92,11 +98,10 @@ def wait_function(text: str) -> Callable[[float], float]:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        if sum(1 for _ in ast.walk(tree)) > 100:  # noqa: PLR2004
+        if sum(1 for _ in ast.walk(tree)) > _MOST_NODES:
             raise ValueError("too long")
-        _evaluate(tree, 0.5)
-    except (ZeroDivisionError, OverflowError):
-        pass
+        with suppress(ZeroDivisionError, OverflowError):
+            _evaluate(tree, 0.5)
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise Invalid(f"waitFunction must be arithmetic of x, such as '200 + 8000 * x' ({error})") from None
 

@@ -98,7 +98,7 @@ class LiveCall:
         """
         Feed the call from *line* until either is over; runs in the line's own task.
 
-        A second talking line takes over: the old one closes 4001 ``replaced``. A *listening* line hears and is not heard.
+        A second talking line takes over: the old one closes 4001 ``replaced``. A *listening* one is not heard.
         """
         lines = self.conversation.teller.lines
         if listening:
@@ -110,7 +110,7 @@ class LiveCall:
                 lines.remove(old)
                 await old.close(4001, "replaced")
         try:
-            await self._read(line, listening)
+            await self._read(line, listening=listening)
         except Exception as error:
             if listening or self._line is not line:
                 raise
@@ -122,7 +122,7 @@ class LiveCall:
                 self._line = None
                 self._hung_up()
 
-    async def _read(self, line: Line, listening: bool) -> None:
+    async def _read(self, line: Line, *, listening: bool) -> None:
         while True:
             inbound = await line.receive()
             if isinstance(inbound, HungUp) or self._over:
@@ -163,7 +163,7 @@ class LiveCall:
                 if not self.conversation.toolbox.answered(message):
                     raise Invalid(f"no tool call {message.id!r} awaits an answer - at `$.id`")
             case p.Mark(name):
-                self.conversation.played(name)
+                self.conversation.mouth.played(name)
             case p.Pause():
                 self.ears.pause(now)
                 post(t.Held(on=True))

@@ -21,9 +21,9 @@ from invorto.realtime.auth import choose_subprotocol
 from invorto.realtime.call import House, Ticket, run_call
 from invorto.realtime.door import Upgrade
 from invorto.realtime.head import Request
-from invorto.realtime.knock import Admission, Porter, TurnedAway, knock
+from invorto.realtime.knock import Admission, Porter, TurnedAway, knock, refuse
 from invorto.realtime.livecall import LiveCall
-from invorto.realtime.protocol import SUBPROTOCOL, Connected, ErrorMessage, encode
+from invorto.realtime.protocol import SUBPROTOCOL, Connected, ErrorMessage
 from invorto.realtime.socket import VoiceSocket
 from invorto.realtime.web import LEAD, WebLine
 
@@ -49,9 +49,7 @@ class Reception:
                 line, live, listening = await self._admit(request, socket)
             except PeerError as refused:
                 log.info("socket_refused", code=refused.close_code, reason=refused.reason)
-                for message in getattr(refused, "messages", ()):
-                    socket.send_text(encode(message))
-                await socket.aclose(refused.close_code, refused.reason)
+                await refuse(socket, refused, self.house.wall())
                 return
             await live.serve(line, listening=listening)
 
@@ -114,7 +112,9 @@ def _away(close_code: int, code: str, message: str) -> TurnedAway:
     return TurnedAway(close_code, code, ErrorMessage(code=code, message=message, fatal=True))
 
 
-def _resolve(agent: Agent, defaults: Mapping[str, Any], variables: Mapping[str, str], locale: str | None) -> AgentConfig:
+def _resolve(
+    agent: Agent, defaults: Mapping[str, Any], variables: Mapping[str, str], locale: str | None
+) -> AgentConfig:
     document = agent.document if locale is None else {**agent.document, "locale": locale}
     return resolve(document, defaults, variables)
 

@@ -1,4 +1,4 @@
-"""From what the caller said to speech: think, cut into sentences, speak. Cancelling it is all there is to interrupting it."""
+"""From what the caller said to speech: think, cut into sentences, speak."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def _say(turn: Turn, mind: Mind, sentence: str) -> None:
         return
     if turn.first_sentence_at is None:
         turn.first_sentence_at = trio.current_time()
-    while (surplus := turn.playout.ahead - AHEAD) > 0:
+    while (surplus := turn.playout.ahead - AHEAD) > 0:  # noqa: ASYNC110 - it drains by the clock, nobody tells
         await trio.sleep(max(surplus, 0.05))
     mind.outlet.begin_sentence(turn, sentence)
     async with mind.tts.say(sentence, mind.agent.tts, mind.rate) as speech:

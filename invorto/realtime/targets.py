@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 
 def is_target(to: str, targets: Iterable[str]) -> bool:
-    """Tell whether *to* is on the list; ``*`` in a target stands for anything, spaces and hyphens in numbers for nothing."""
+    """Tell whether *to* is on the list; ``*`` in a target stands for anything, spaces and hyphens for nothing."""
     wanted = _plain(to)
     return any(fnmatchcase(wanted, _plain(target).replace("[", "[[]")) for target in targets)
 

@@ -44,7 +44,7 @@ class FactSink(Protocol):
 
 PASSING = (TtsChunk, TtsMark, LlmDelta, EmotionWindow, Pong, SttPartial, ConfigChange)
 """What a client is told and nobody keeps: there is too much of it, or its end says it all."""
-_KINDS = {BargeIn: "bargein.detected"}
+_KINDS: Mapping[type[ServerMessage], str] = {BargeIn: "bargein.detected"}
 
 
 @attrs.define
@@ -92,6 +92,4 @@ class Teller:
     def _keep(self, event_id: str, name: str, payload: Mapping[str, Any]) -> None:
         timestamp = int(event_id.partition("-")[0])
         self.kept.append((event_id, name, msgspec.json.encode(payload)))
-        self.timeline.append(
-            self.call_id, TimelineEvent(id=event_id, kind=name, payload=payload, timestamp=timestamp)
-        )
+        self.timeline.append(self.call_id, TimelineEvent(id=event_id, kind=name, payload=payload, timestamp=timestamp))

@@ -13,6 +13,7 @@ import trio
 from invorto.model.agent import AgentConfig, ToolDefinition
 from invorto.model.call import EndReason
 from invorto.realtime.protocol import ToolCallMessage, ToolResult
+from invorto.realtime.summary import ToolUse
 from invorto.realtime.teller import Teller
 from invorto.realtime.turn import Turn
 from invorto.speech.ports import ToolCall
@@ -39,6 +40,7 @@ class Toolbox:
     """A call's tools, and the answers that clients still owe."""
 
     teller: Teller
+    uses: list[ToolUse] = attrs.field(factory=list[ToolUse])
     _owed: dict[str, trio.MemorySendChannel[ToolResult]] = attrs.field(factory=dict)
 
     async def use(self, call: ToolCall, agent: AgentConfig, turn: Turn) -> str:
@@ -51,6 +53,7 @@ class Toolbox:
         except (ToolFailed, trio.TooSlowError) as error:
             failed = str(error) or "the tool did not answer in time"
             result = msgspec.json.encode({"error": failed})
+        self.uses.append(ToolUse(call.name, failed is None, failed or ""))
         latency = round((trio.current_time() - began) * 1000, 1)
         outcome: dict[str, Any] = {"name": call.name, "latencyMs": latency, "turn": turn.number}
         if failed is None:

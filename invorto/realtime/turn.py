@@ -32,11 +32,6 @@ class Turn:
     """Set where the call ends with this turn."""
     over: bool = False
 
-    @property
-    def farewell(self) -> bool:
-        """Whether a goodbye is still to be said when the turn is the last."""
-        return not self.playout.sentences
-
     def metrics(self) -> TurnMetrics:
         """Tell how quick it was, milliseconds."""
         return TurnMetrics(

@@ -274,7 +274,7 @@ class TurnTaker:
         """What the caller has said in this turn so far, with what is not final yet."""
         return " ".join(part for part in (*self._words, self._partial) if part)
 
-    def step(self, event: Event | None, now: float) -> tuple[Act, ...]:
+    def step(self, event: Event | None, now: float) -> tuple[Act, ...]:  # noqa: C901 - it is the table of events
         """Take in *event*, or, for None, the passing of time."""
         if self.floor is Floor.CLOSED:
             return ()
@@ -284,7 +284,7 @@ class TurnTaker:
             case CallerLeft(reason):
                 return (*self._drop_reply(), *self._close(reason))
             case Leave(reason, goodbye):
-                return self._leave(reason, goodbye, now)
+                return self._leave(reason, now, goodbye=goodbye)
             case SpeechBegan():
                 return self._began(now)
             case SpeechPaused(at):
@@ -321,7 +321,7 @@ class TurnTaker:
                 self._listen()
             case Floor.AGENT if self._answering and not self._audible and self._may_interrupt:
                 self._unanswered = True
-                return self._yield_floor()
+                return self._yield_floor(now)
             case Floor.AGENT if self._audible and self._may_interrupt:
                 self._forget_words()
                 self.floor, self._hushed_at = Floor.HUSHED, now
@@ -344,11 +344,11 @@ class TurnTaker:
                 if not self.speaking:
                     self.paused_at = now
             case Floor.HUSHED if self.rules.counts(text):
-                return self._yield_floor()
+                return self._yield_floor(now)
             case Floor.HUSHED if not self.speaking and not self._owed:
                 return self._release()
             case Floor.AGENT if self._audible and self._may_interrupt and self.rules.counts(text):
-                return (Hush(self.turn), *self._yield_floor())
+                return (Hush(self.turn), *self._yield_floor(now))
             case _:
                 pass
         return ()
@@ -374,7 +374,7 @@ class TurnTaker:
             if not played.goodbye:
                 return self._close(played.leave)
             self.floor = Floor.OPEN
-            return self._leave(played.leave, goodbye=True, now=now)
+            return self._leave(played.leave, now, goodbye=True)
         answered = not self._may_interrupt or (played.asked and now - self.paused_at <= EARLY_ANSWER)
         self._asked = played.asked
         if not self._nudged:
@@ -405,7 +405,9 @@ class TurnTaker:
         talking = talking or (self.floor is Floor.HELD and self._held_from in {Floor.AGENT, Floor.HUSHED})
         return (Cancel(self.turn),) if talking else ()
 
-    def _yield_floor(self) -> tuple[Act, ...]:
+    def _yield_floor(self, now: float) -> tuple[Act, ...]:
+        if self.paused_at == -math.inf:
+            self.paused_at = now
         self.floor = Floor.CALLER
         self._asked = False
         return (Cancel(self.turn),)
@@ -422,7 +424,7 @@ class TurnTaker:
         if self._leaving is not None:
             return (*self._drop_reply(), *self._close(self._leaving))
         if now >= self.ends_at:
-            return self._leave(EndReason.TIMEOUT, goodbye=True, now=now)
+            return self._leave(EndReason.TIMEOUT, now, goodbye=True)
         match self.floor:
             case Floor.HUSHED:
                 return self._release()
@@ -433,7 +435,7 @@ class TurnTaker:
                 self._open(now)
                 return ()
             case _ if now >= self._given_up():
-                return self._leave(EndReason.SILENCE, goodbye=True, now=now)
+                return self._leave(EndReason.SILENCE, now, goodbye=True)
             case _:
                 self._nudged = True
                 return self._take(Nudge)
@@ -483,7 +485,7 @@ class TurnTaker:
                 self._open(now)
         return ()
 
-    def _leave(self, reason: EndReason, goodbye: bool, now: float) -> tuple[Act, ...]:
+    def _leave(self, reason: EndReason, now: float, *, goodbye: bool) -> tuple[Act, ...]:
         if self._leaving is not None and goodbye:
             return ()
         hush = (Hush(self.turn),) if self.floor is Floor.AGENT and self._audible else ()

@@ -36,9 +36,15 @@ class SpeechPaused:
 class VadStream(Protocol):
     """One caller's detector."""
 
-    probability: float
-    """That the last window was speech, 0 to 1."""
-    speaking: bool
+    @property
+    def probability(self) -> float:
+        """That the last window was speech, 0 to 1."""
+        ...
+
+    @property
+    def speaking(self) -> bool:
+        """Whether speech has begun and not paused."""
+        ...
 
     def push(self, samples: Samples, at: float) -> None:
         """Take in audio that arrived at *at*; never blocks, never raises."""

@@ -17,6 +17,7 @@ from invorto.model.agent import AgentConfig
 from invorto.model.agent_document import resolve
 from invorto.model.call import Call, CallStatus, Direction
 from invorto.model.record import FinishedCall, OutboxEvent, TimelineEvent, TurnMetrics
+from invorto.observability.metrics import Metrics
 from invorto.realtime import protocol as p
 from invorto.realtime.call import House, Ticket, Voices, run_call
 from invorto.realtime.deadlines import Deadlines
@@ -122,29 +123,6 @@ class MemoryLine:
         return [(at, message) for at, message in self.told if isinstance(message, kind)]
 
 
-@attrs.frozen
-class Noted:
-    """A meter that keeps what it is told of turns."""
-
-    turns: list[TurnMetrics]
-
-    def turn(self, times: TurnMetrics) -> None:
-        """Keep it."""
-        self.turns.append(times)
-
-    def first_partial(self, seconds: float) -> None:
-        """Nothing."""
-
-    def barge_in(self, seconds: float) -> None:
-        """Nothing."""
-
-    def engine_failed(self, provider: str, stage: str) -> None:
-        """Nothing."""
-
-    def call_ended(self, call: FinishedCall) -> None:
-        """Nothing."""
-
-
 @attrs.define
 class Books:
     """Ledger, timeline and book in memory."""
@@ -191,13 +169,17 @@ class Stage:
     house: House
     began: float
     over: trio.Event
-    metrics: list[TurnMetrics]
     scope: trio.CancelScope
 
     @property
     def now(self) -> float:
         """Seconds since the stage was set."""
         return round(trio.current_time() - self.began, 4)
+
+    @property
+    def metrics(self) -> list[TurnMetrics]:
+        """How quick each turn was."""
+        return self.call.conversation.mouth.metrics
 
     @property
     def record(self) -> FinishedCall:
@@ -220,10 +202,10 @@ async def open_house(
     limit: int = 10,
     deadlines: Deadlines | None = None,
     recorder: Any = None,
-) -> AsyncGenerator[tuple[House, Books, list[TurnMetrics]]]:
+) -> AsyncGenerator[tuple[House, Books]]:
     """Open what calls share, all of it in memory."""
     told = script if isinstance(script, Script) else Script.parse(dict(script or {}))
-    timetable, books, metrics = Timetable(), Books(), list[TurnMetrics]()
+    timetable, books = Timetable(), Books()
     voices = Voices(
         vad=LevelVad(),
         stt=stt(timetable, told) if stt else ScriptedStt(told, timetable),
@@ -238,12 +220,12 @@ async def open_house(
     began = trio.current_time()
     house = House(
         live=LiveCalls(limit), book=books, ledger=books, timeline=books, recorder=recorder, voices=choose,
-        wall=lambda: WALL + trio.current_time() - began, meter=Noted(metrics), usd_inr=87.0, emotion={"window_ms": 250, "threshold_db": -50.0, "min_hold": 2},
-        longest=1800.0, deadlines=deadlines or Deadlines(),
+        wall=lambda: WALL + trio.current_time() - began, measures=Metrics(), usd_inr=87.0, longest=1800.0,
+        emotion={"window_ms": 250, "threshold_db": -50.0, "min_hold": 2}, deadlines=deadlines or Deadlines(),
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timetable.run)
-        yield house, books, metrics
+        yield house, books
         nursery.cancel_scope.cancel()
 
 
@@ -269,7 +251,7 @@ async def open_stage(
     **more: Any,
 ) -> AsyncGenerator[Stage]:
     """Open a call whose client has just said ``start``; at the end the call is over, one way or another."""
-    async with open_house(script, **more) as (house, books, metrics), trio.open_nursery() as nursery:
+    async with open_house(script, **more) as (house, books), trio.open_nursery() as nursery:
         line, over = MemoryLine(), trio.Event()
         scope = trio.CancelScope()
 
@@ -282,9 +264,7 @@ async def open_stage(
         call = await nursery.start(live)
         nursery.start_soon(partial(call.serve, line))
         line.say(start or p.Start())
-        yield Stage(
-            line=line, call=call, books=books, house=house, began=began, over=over, metrics=metrics, scope=scope
-        )
+        yield Stage(line=line, call=call, books=books, house=house, began=began, over=over, scope=scope)
         if not over.is_set():
             line.drop()
             await over.wait()

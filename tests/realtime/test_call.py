@@ -18,15 +18,14 @@ from invorto.realtime import protocol as p
 from invorto.realtime.call import run_call
 from invorto.realtime.livecall import LiveCall
 from invorto.speech.ports import EngineFailed, Speech
-
 from tests.realtime.stage import MemoryLine, open_house, open_stage, ticket
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "sttMs": 100, "llmMs": 50, "ttsMs": 30,
     "heard": ["I want a table.", "stop it please", "for two people."],
     "replies": ["Sure, for how many people would you like it to be then?", "All right.", "Two it is."],
 }  # fmt: skip
-BOOK = {
+BOOK: dict[str, Any] = {
     "name": "book", "description": "Books.", "inputSchema": {"type": "object"}, "timeoutMs": 2000,
 }  # fmt: skip
 
@@ -89,7 +88,7 @@ async def test_a_backchannel_only_pauses_the_agent(autojump_clock: MockClock) ->
     assert resumed.from_ms == bargein.played_ms
     assert resumed_at - stage.line.clears[0] <= 0.5
     assert stage.transcript() == [("user", "I want a table."), ("assistant", TABLE["replies"][0])]
-    spoken = sum(samples for at, turn, samples in stage.line.played if turn == 0)
+    spoken = sum(samples for _, turn, samples in stage.line.played if turn == 0)
     assert spoken / 8000 == pytest.approx(12 * 0.3 + 0.2, abs=0.1)  # what was ahead at the hush was sent again
 
 
@@ -122,7 +121,9 @@ async def test_the_agent_hangs_up(autojump_clock: MockClock) -> None:
 async def test_phrases_end_the_call(autojump_clock: MockClock) -> None:
     """A caller who says one of the agent's phrases hears the goodbye, and the call ends."""
     script = {**TABLE, "heard": ["That is all, thank you."]}
-    async with open_stage({"greeting": None, "endCall": {"phrases": ["that is all"], "goodbye": "Take care."}}, script) as stage:
+    async with open_stage(
+        {"greeting": None, "endCall": {"phrases": ["that is all"], "goodbye": "Take care."}}, script
+    ) as stage:
         await stage.line.speak(1.0)
         await stage.line.wait(0.3)
         await stage.over.wait()
@@ -161,13 +162,14 @@ async def test_consent_comes_first(
 
 async def test_consent_cannot_be_talked_over(autojump_clock: MockClock) -> None:
     """The prompt is played whole, and what was said over it counts as its answer."""
-    agent = {"consent": {"prompt": "May I record this call for training purposes please?"}, "greeting": "Welcome."}
+    prompt = "May I record this call for training purposes please?"
+    agent = {"consent": {"prompt": prompt}, "greeting": "Welcome."}
     async with open_stage(agent, {**TABLE, "heard": ["Yes."]}) as stage:
         await stage.line.wait(0.5)
         await stage.line.speak(0.5)
         await stage.line.wait(5.0)
     assert not stage.line.clears
-    assert [text for _, text in stage.transcript()] == [agent["consent"]["prompt"], "Yes.", "Welcome."]
+    assert [text for _, text in stage.transcript()] == [prompt, "Yes.", "Welcome."]
 
 
 async def test_a_client_runs_tools(autojump_clock: MockClock) -> None:
@@ -387,7 +389,7 @@ async def test_the_longest_call_ends(autojump_clock: MockClock) -> None:
 
 async def test_who_never_starts_leaves_a_record(autojump_clock: MockClock) -> None:
     """A client that leaves before it has begun leaves a completed call without words."""
-    async with open_house(TABLE) as (house, books, _), trio.open_nursery() as nursery:
+    async with open_house(TABLE) as (house, books), trio.open_nursery() as nursery:
         line = MemoryLine()
         call: LiveCall = await nursery.start(partial(run_call, ticket(), house))
         line.drop()
@@ -398,7 +400,7 @@ async def test_who_never_starts_leaves_a_record(autojump_clock: MockClock) -> No
 
 async def test_a_full_node_refuses(autojump_clock: MockClock) -> None:
     """One more than the limit is refused with scope and numbers; when a call ends its seat is free at once."""
-    async with open_house(TABLE, limit=1) as (house, books, _), trio.open_nursery() as nursery:
+    async with open_house(TABLE, limit=1) as (house, books), trio.open_nursery() as nursery:
         first: LiveCall = await nursery.start(partial(run_call, ticket(), house))
         with pytest.raises(LimitReached) as refusal:
             await nursery.start(partial(run_call, ticket(call_id="c_2"), house))
@@ -413,7 +415,7 @@ async def test_a_full_node_refuses(autojump_clock: MockClock) -> None:
 
 async def test_a_draining_node_refuses(autojump_clock: MockClock) -> None:
     """No new calls while the node goes away."""
-    async with open_house(TABLE) as (house, books, _):
+    async with open_house(TABLE) as (house, books):
         house.live.draining = True
         with pytest.raises(Unavailable) as refusal:
             await run_call(ticket(), house)
@@ -423,7 +425,7 @@ async def test_a_draining_node_refuses(autojump_clock: MockClock) -> None:
 
 async def test_no_call_without_its_row(autojump_clock: MockClock) -> None:
     """Where the row cannot be written there is no call, no record, and no seat taken."""
-    async with open_house(TABLE) as (house, books, _):
+    async with open_house(TABLE) as (house, books):
         books.failing = StoreUnavailable()
         with pytest.raises(StoreUnavailable):
             await run_call(ticket(), house)
@@ -455,9 +457,9 @@ async def conversation(probe: Checkpoints) -> tuple[int, list[EndReason]]:
     """Hold a short conversation with everything in it, cut at the probe's checkpoint."""
     script = {
         **TABLE, "heard": ["I want a table.", "stop it", "for two"],
-        "replies": ["One two three four five six.", {"tool": {"name": "book", "args": {}}}, {"say": "Bye.", "then": "end_call"}],
+        "replies": ["One two three four five six.", {"tool": {"name": "book"}}, {"say": "Bye.", "then": "end_call"}],
     }  # fmt: skip
-    async with open_house(script) as (house, books, _):
+    async with open_house(script) as (house, books):
         before = set(current_tasks())
         async with trio.open_nursery() as nursery:
             line, scope = MemoryLine(), trio.CancelScope()

@@ -64,7 +64,14 @@ def test_running_dry_moves_the_clock() -> None:
 
 @pytest.mark.parametrize(
     ("at", "heard"),
-    [(0.0, ""), (0.55, "One"), (1.0, "One two"), (2.0, "One two three, four."), (2.6, "One two three, four. Five"), (9.0, "One two three, four. Five six.")],
+    [
+        (0.0, ""),
+        (0.55, "One"),
+        (1.0, "One two"),
+        (2.0, "One two three, four."),
+        (2.6, "One two three, four. Five"),
+        (9.0, "One two three, four. Five six."),
+    ],
 )
 def test_heard_is_what_was_played(at: float, heard: str) -> None:
     """By proportion of a sentence's audio, whole words only, and whole sentences as they were written."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 from hypothesis import settings
@@ -211,7 +212,7 @@ def test_speech_while_the_agent_thinks_joins_the_question() -> None:
     assert play(turns, [(2.2, None)]) == [(2.165, Reply(0, "I want a table."))]
     assert play(turns, [(2.4, SpeechBegan(2.35))]) == [(2.4, Cancel(0))]
     assert play(turns, [(3.1, SpeechPaused(3.0)), (3.2, Final("For two."))]) == []
-    assert play(turns, [(4.0, None)]) [0][1] == Reply(1, "For two.")
+    assert play(turns, [(4.0, None)])[0][1] == Reply(1, "For two.")
 
 
 def test_a_cough_while_the_agent_thinks_loses_nothing() -> None:
@@ -244,7 +245,11 @@ def test_silence_counts_from_the_end_of_the_answer() -> None:
 def test_typed_text_is_answered_at_once() -> None:
     """What is typed needs no pause, and interrupts like a word."""
     turns = answering(taker())
-    assert play(turns, [(3.0, Typed("book a table"))]) == [(3.0, Hush(0)), (3.0, Cancel(0)), (3.0, Reply(1, "book a table"))]
+    assert play(turns, [(3.0, Typed("book a table"))]) == [
+        (3.0, Hush(0)),
+        (3.0, Cancel(0)),
+        (3.0, Reply(1, "book a table")),
+    ]
 
 
 def test_holding_stops_the_agent_and_going_on_resumes_it() -> None:
@@ -308,9 +313,13 @@ class AnyConversation(RuleBasedStateMachine):
         interruptible=st.booleans(),
         ends_at=st.sampled_from([math.inf, 40.0]),
     )
-    def begin(self, greets: bool, provider: str, interruptible: bool, ends_at: float) -> None:
+    def begin(
+        self, greets: bool, provider: Literal["invorto", "livekit", "off"], interruptible: bool, ends_at: float
+    ) -> None:
         """Begin a conversation."""
-        agent = AgentConfig(endpointing=Endpointing(provider=provider), interruption=Interruption(enabled=interruptible))  # type: ignore[arg-type]
+        agent = AgentConfig(
+            endpointing=Endpointing(provider=provider), interruption=Interruption(enabled=interruptible)
+        )
         self.turns, self.now = TurnTaker(Rules.of(agent), ends_at), 0.0
         self.talking: int | None = None
         self.hushed = False
@@ -340,8 +349,10 @@ class AnyConversation(RuleBasedStateMachine):
                     self.talking, self.hushed = None, False
                 case HangUp():
                     self.gone = True
-        assert (self.talking is not None) == (self.turns.floor in {Floor.AGENT, Floor.HUSHED}) or self.gone or (
-            self.turns.floor is Floor.HELD
+        assert (
+            (self.talking is not None) == (self.turns.floor in {Floor.AGENT, Floor.HUSHED})
+            or self.gone
+            or (self.turns.floor is Floor.HELD)
         )
         return acts
 
