@@ -116,6 +116,13 @@ def test_long_and_silent_modules_are_found(tmp_path: Path, text: str, faulty: bo
     assert bool(modules.faults(planted(tmp_path, {"invorto/x.py": text}))) is faulty
 
 
+def test_tests_may_be_longer(tmp_path: Path) -> None:
+    """Tests are read one at a time, so a file of them may be twice as long."""
+    allowed, too_long = ('"""One idea."""\n' + "x = 1\n" * count for count in (599, 600))
+    files = {"tests/test_a.py": allowed, "tests/test_b.py": too_long}
+    assert [fault.split(":")[0] for fault in modules.faults(planted(tmp_path, files))] == ["tests/test_b.py"]
+
+
 # -- words ----------------------------------------------------------------------------------------
 
 _SLASH = "/"
