@@ -176,7 +176,7 @@ def _past(words: list[str], at: int, place: int, minutes: int) -> tuple[time, in
 
 def _clock(words: list[str], at: int, hour: int, after: int, *, sure: bool) -> tuple[time, int] | None:
     minute = 0
-    if words[at].isdigit() and len(words[at]) in {3, 4} and 100 <= hour < 2400:  # 330, 1530
+    if words[at].isdecimal() and len(words[at]) in {3, 4} and 100 <= hour < 2400:  # 330, 1530
         hour, minute = divmod(hour, 100)
     elif after + 1 < len(words) and words[after] in {":", "."} and re.fullmatch(r"[0-5]\d", words[after + 1]):
         minute, after, sure = int(words[after + 1]), after + 2, True

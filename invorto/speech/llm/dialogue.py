@@ -144,7 +144,7 @@ class Dialogue:
         if meant.kind == "faq":
             return self._back(self.flow.faq[int(meant.name)].a, state)
         if meant.name == smalltalk.REPEAT:
-            return Move(say=last or self._question(state), state=attrs.evolve(state, misses=0))
+            return Move(say=last or self._question(state) or smalltalk.FALLBACK, state=attrs.evolve(state, misses=0))
         if meant.name == smalltalk.HUMAN:
             return self._hand_over()
         intent = next(intent for intent in self.flow.intents if intent.name == meant.name)

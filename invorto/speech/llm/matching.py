@@ -55,16 +55,20 @@ def _score(said: list[str], example: list[str], likeness: float | None) -> float
     if outright(said, example):
         return 1.0 + len(example) / 100
     ours, theirs = _content(said), _content(example)
-    shared = len(ours & theirs) / len(ours | theirs) if ours | theirs else 0.0
+    both = ours & theirs
+    # all of the example among many other words counts nearly as much as the same words and no others
+    shared = (
+        max(len(both) / len(ours | theirs), 0.8 * len(both) / len(theirs) if len(both) > 1 else 0.0) if both else 0.0
+    )
     if likeness is None:  # the model is away: go by the words alone
         likeness = 0.78 + 0.12 * shared
     return likeness + WORDS * shared
 
 
 def outright(said: list[str], example: list[str]) -> bool:
-    """Tell whether the example was said in so many words; a short one counts only if little else was."""
+    """Tell whether the example was said in so many words; one or two words count only if little else was said."""
     size = len(example)
-    if len(said) > 2 * size + 2:
+    if size < 3 and len(said) > 2 * size + 2:
         return False
     return any(said[at : at + size] == example for at in range(len(said) - size + 1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -24,6 +25,12 @@ PATIENCE, PATIENCE_FOR_EXAMPLES = 0.6, 0.2
 """Seconds that an answer waits, for what was heard and then for what is new of the agent, before words alone do."""
 
 
+def _parts(heard: str) -> list[str]:
+    """Give a text, and its first clauses where it has several: a long answer may hold one short wish."""
+    clauses = [part.strip() for part in re.split(r"[.,;:?!]\s+", heard)]
+    return list(dict.fromkeys([heard, *(part for part in clauses if " " in part)][:4]))
+
+
 class Meaning:
     """Vectors by text, shared by all calls."""
 
@@ -34,22 +41,26 @@ class Meaning:
         self._arrived = trio.Event()
 
     async def near(self, heard: str, examples: Iterable[str]) -> dict[str, float]:
-        """Give the likeness of each example to what was heard; those that are not known in time are left out."""
+        """Give the likeness of each example to what was heard, or to the part of it that is most like it.
+
+        What is not known in time is left out.
+        """
         wanted = list(dict.fromkeys(examples))
-        self._order([heard], urgent=0)
+        parts = _parts(heard)
+        self._order(parts, urgent=0)
         self.learn(wanted)
-        await self._wait_for([heard], PATIENCE)
+        await self._wait_for(parts, PATIENCE)
         await self._wait_for(wanted, PATIENCE_FOR_EXAMPLES)
-        said = self._vectors.pop(heard, None) if heard not in wanted else self._vectors.get(heard)
-        if said is None:
-            return {}
+        said = [self._vectors[part] for part in parts if part in self._vectors]
         known = [text for text in wanted if text in self._vectors]
+        for part in set(parts).difference(wanted):
+            self._vectors.pop(part, None)  # said once; what agents know is kept
+        if not said or not known:
+            return {}
+        likeness = np.stack([self._vectors[text] for text in known]) @ np.stack(said).T
         for text in known:
             self._vectors.move_to_end(text)
-        if not known:
-            return {}
-        likeness = np.stack([self._vectors[text] for text in known]) @ said
-        return dict(zip(known, likeness.tolist(), strict=True))
+        return dict(zip(known, likeness.max(axis=1).tolist(), strict=True))
 
     async def _wait_for(self, texts: list[str], seconds: float) -> None:
         with trio.move_on_after(seconds):

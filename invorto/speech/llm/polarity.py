@@ -19,7 +19,7 @@ def agreed(heard: str) -> bool | None:
     if not words:
         return None
     if words[0] == "no" and any(word in {"right", "correct", "fine", "perfect"} for word in words[1:]):
-        return "not" in words
+        return "not" not in words
     if any(word in _NO for word in words):
         return False
     return True if any(word in _YES for word in words) else None

@@ -106,7 +106,7 @@ def _number(rest: list[Token], *, asked: bool) -> tuple[Value, int, int] | None:
         if number is None or (not asked and word in {"one", "oh"}):  # "that one" counts nothing
             continue
         value, end = str(number[0]), at + number[1]
-        if end + 1 < len(words) and words[end] in {".", "point"} and words[end + 1].isdigit():
+        if end + 1 < len(words) and words[end] in {".", "point"} and words[end + 1].isdecimal():
             value, end = f"{value}.{words[end + 1]}", end + 2
         return Value(value, value), at, end
     return None

@@ -49,7 +49,7 @@ def cardinal(words: list[str], at: int) -> tuple[int, int] | None:
     """Read the number that begins at a word: its value, and how many words it takes."""
     if at >= len(words):
         return None
-    if words[at].replace(",", "").isdigit():
+    if words[at].replace(",", "").isdecimal():
         value, end = int(words[at].replace(",", "")), at + 1
         if end < len(words) and words[end] in _SCALES:
             return value * _SCALES[words[end]], 2
@@ -113,7 +113,7 @@ def digits(words: list[str], at: int) -> tuple[str, int]:
                 break
             place += 1
             word = words[place]
-        if word.isdigit():
+        if word.isdecimal():
             said += word * times
         elif word == "o" or word in _UNITS:
             said += str(_UNITS.get(word, 0)) * times
