@@ -28,9 +28,9 @@ _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")
 _SECRET_VALUE: Final = re.compile(
     r"(?P<keep>"
     r"\binv_[a-z]+_(?=[\w-]{8})"  # our keys
-    r"|\b(?:Bearer|Basic|bearer|basic)\s+(?=[\w.~+/=-]{8})"
+    r"|\b[Bb]earer\s+(?=[\w.~+/=-]{8})|\b[Bb]asic\s+(?=[A-Za-z+/]*[\d=])"
     r"|[?&;](?:api_?key|token|sig|key|secret|password|access_token)="
-    r"|\b(?:password|passwd|secret|api_?key|token|authorization)(?:=|\\?[\"']\s*:\s*)\\?[\"']?"
+    r"|\b(?:password|passwd|secret|api_?key|token|authorization)(?:=\\?[\"']?|\\?[\"']\s*:\s*\\?[\"'])"
     r"|/media/[^/\s]+/(?=\d+\.)"  # a carrier's signed path
     r"|\beyJ(?=[\w-]+\.[\w-]+\.)"  # a JWT
     r"|\bsk[-_](?=[\w-]{16})"  # vendors' keys
