@@ -27,11 +27,11 @@ def faults(tree: Tree) -> list[str]:
             found.append(f"{path}:{error.lineno}: {error.msg}")
             continue
         first, lines = (ast.get_docstring(module) or "").partition("\n")[0], text.count("\n")
+        most = MOST_LINES_OF_TESTS if path.startswith("tests/") else MOST_LINES
         if not first:
             found.append(f"{path}: has no docstring that tells its one idea")
-        elif lines > (most := MOST_LINES_OF_TESTS if path.startswith("tests/") else MOST_LINES):
-            if not _REASON.search(first):
-                found.append(f"{path}: {lines} lines; more than {most} need a reason in the docstring's first line")
+        elif lines > most and not _REASON.search(first):
+            found.append(f"{path}: {lines} lines; more than {most} need a reason in the docstring's first line")
         found += [f"{path}:{test.lineno}: {test.name} does not say what it promises" for test in _silent_tests(module)]
     return found
 
