@@ -71,14 +71,14 @@ def asked_range(header: str | None, size: int) -> tuple[int, int] | None:
     return begin, size if end is None else min(end, size)
 
 
-def locate(folder: Path, kept: str) -> Path:
-    """Find a recording's file; `NotSupported` for one that is elsewhere, `NotFound` outside the folder."""
+def locate(folder: Path, kept: str) -> tuple[Path, int]:
+    """Find a recording's file and its size; `NotSupported` for one that is elsewhere, `NotFound` outside the folder."""
     if "://" in kept and not kept.startswith("file://"):
         raise NotSupported("this recording is not on this host: ask for its artifacts")
     path = Path(folder, kept.removeprefix("file://")).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise NotFound("there is no recording of this call")
-    return path
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise NotFound("there is no recording of this call, or it is gone")
+    return path, path.stat().st_size
 
 
 def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
@@ -91,11 +91,7 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
         kept = (await calls.detail(deps.database, caller.tenant_id, call_id))["recording"]
         if kept is None:
             raise NotFound("there is no recording of this call")
-        path = await trio.to_thread.run_sync(locate, deps.recordings, kept)
-        try:
-            size = (await trio.Path(path).stat()).st_size
-        except OSError:
-            raise NotFound("the recording of this call is gone") from None
+        path, size = await trio.to_thread.run_sync(locate, deps.recordings, kept)
         headers = {
             "Content-Type": "audio/wav",
             "Content-Disposition": f'inline; filename="{call_id}.wav"',

@@ -83,41 +83,39 @@ async def test_a_request_as_it_travels(world: World, door: Door) -> None:
     assert (status, head["content-length"], nothing) == (200, headers["content-length"], b"")
 
 
-@pytest.mark.parametrize(
-    ("head", "status", "code"),
-    [
-        ("GET /v1/agents/%ff HTTP/1.1", 400, "bad_request"),
-        ("GET /v1/agents/%00 HTTP/1.1", 404, "not_found"),
-        ("GET /v1/../v1/agents/x/../../y HTTP/1.1", 404, "not_found"),
-        ("GET /v1/agents/" + "x" * 12_000 + " HTTP/1.1", 404, "not_found"),
-        ("GET /v1/agents/" + "x" * 20_000 + " HTTP/1.1", 431, "head_too_large"),
-        ("DELETE /v1/agents HTTP/1.1", 405, "method_not_allowed"),
-        ("GET /v1/agents HTTP/9.9", 505, "bad_request"),
-    ],
-    ids=range(7),
-)
-async def test_odd_requests(world: World, door: Door, head: str, status: int, code: str) -> None:
+REQUESTS = [
+    ("GET /v1/agents/%ff HTTP/1.1", 400, "bad_request"),
+    ("GET /v1/agents/%00 HTTP/1.1", 404, "not_found"),
+    ("GET /v1/../v1/agents/x/../../y HTTP/1.1", 404, "not_found"),
+    ("GET /v1/agents/" + "x" * 12_000 + " HTTP/1.1", 404, "not_found"),
+    ("GET /v1/agents/" + "x" * 20_000 + " HTTP/1.1", 431, "head_too_large"),
+    ("DELETE /v1/agents HTTP/1.1", 405, "method_not_allowed"),
+    ("GET /v1/agents HTTP/9.9", 505, "bad_request"),
+]
+
+
+async def test_odd_requests(world: World, door: Door) -> None:
     """Whatever is asked, by whichever layer it is refused, the answer has the one shape."""
-    answered, _, body = await ask(door, head, key=world.keys["dev"])
-    assert (answered, problem(body)) == (status, code)
+    for head, status, code in REQUESTS:
+        answered, _, body = await ask(door, head, key=world.keys["dev"])
+        assert (answered, problem(body)) == (status, code), head[:80]
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        (b'{"name": "\xff"}', 400, "bad_request"),
-        (b'{"name": "D\x00"}', 400, "bad_request"),
-        (b"[" * 500_000, 400, "bad_request"),
-        (b'{"name": "D", "maxTokens": ' + b"9" * 100_000 + b"}", 400, "bad_request"),
-        (b'{"name": "' + b"x" * 2 * 1024 * 1024 + b'"}', 413, "payload_too_large"),
-    ],
-    ids=range(5),
-)
-async def test_odd_bodies(world: World, door: Door, body: bytes, status: int, code: str) -> None:
+BODIES = [
+    (b'{"name": "\xff"}', 400, "bad_request"),
+    (b'{"name": "D\x00"}', 400, "bad_request"),
+    (b"[" * 500_000, 400, "bad_request"),
+    (b'{"name": "D", "maxTokens": ' + b"9" * 100_000 + b"}", 400, "bad_request"),
+    (b'{"name": "' + b"x" * 2 * 1024 * 1024 + b'"}', 413, "payload_too_large"),
+]
+
+
+async def test_odd_bodies(world: World, door: Door) -> None:
     """A body that makes no sense costs its sender a request, and us nothing: the next one is served."""
-    answered, _, told = await ask(door, "POST /v1/agents HTTP/1.1", body, key=world.keys["dev"])
-    assert (answered, problem(told)) == (status, code)
-    assert (await ask(door, "GET /v1/agents HTTP/1.1", key=world.keys["dev"]))[0] == 200
+    for body, status, code in BODIES:
+        answered, _, told = await ask(door, "POST /v1/agents HTTP/1.1", body, key=world.keys["dev"])
+        assert (answered, problem(told)) == (status, code), body[:80]
+        assert (await ask(door, "GET /v1/agents HTTP/1.1", key=world.keys["dev"]))[0] == 200
 
 
 async def test_an_endless_body_takes_no_memory(world: World, door: Door) -> None:

@@ -50,13 +50,13 @@ BODIES: list[tuple[bytes, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "status", "words"), BODIES, ids=[str(n) for n in range(len(BODIES))])
-async def test_bad_bodies(world: World, body: bytes, status: int, words: str) -> None:
+async def test_bad_bodies(world: World) -> None:
     """A body that cannot be read is 400, one that breaks rules is 422, and both say what is wrong."""
-    refused = await world.ask("POST", "/v1/agents", body)
-    assert refused.status == status
-    assert refused.json["code"] == {400: "bad_request", 422: "validation_failed"}[status]
-    assert words in refused.json["message"]
+    for body, status, words in BODIES:
+        refused = await world.ask("POST", "/v1/agents", body)
+        assert refused.status == status, body[:80]
+        assert refused.json["code"] == {400: "bad_request", 422: "validation_failed"}[status]
+        assert words in refused.json["message"], body[:80]
     assert (await world.ask("GET", "/v1/agents")).json["pagination"]["total"] == 0
 
 
@@ -81,12 +81,12 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("headers", "status"), KINDS, ids=[str(n) for n in range(len(KINDS))])
-async def test_kinds_of_body(world: World, headers: dict[str, str], status: int) -> None:
+async def test_kinds_of_body(world: World) -> None:
     """JSON in UTF-8 is read; everything else is told what to send."""
-    answered = await world.ask("POST", "/v1/agents", b'{"name": "D"}', headers=headers)
-    assert answered.status == status
-    assert status == 201 or answered.json["code"] == "unsupported_media_type"
+    for number, (headers, status) in enumerate(KINDS):
+        answered = await world.ask("POST", "/v1/agents", b'{"name": "D%d"}' % number, headers=headers)
+        assert answered.status == status, headers
+        assert status == 201 or answered.json["code"] == "unsupported_media_type"
 
 
 async def test_routes_and_methods(world: World) -> None:
@@ -101,11 +101,11 @@ async def test_routes_and_methods(world: World) -> None:
     assert (await world.ask("HEAD", "/v1/agents")).data == b""
 
 
-@pytest.mark.parametrize("url", ["/v1/agents?search=%ff", "/v1/agents?%c3%28=1"])
-async def test_urls_are_utf8(world: World, url: str) -> None:
+async def test_urls_are_utf8(world: World) -> None:
     """A URL that is no text is 400, and not half of one."""
-    refused = await world.ask("GET", url)
-    assert (refused.status, refused.json["code"]) == (400, "bad_request")
+    for url in ("/v1/agents?search=%ff", "/v1/agents?%c3%28=1"):
+        refused = await world.ask("GET", url)
+        assert (refused.status, refused.json["code"]) == (400, "bad_request"), url
 
 
 async def test_a_mistake_of_ours_tells_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
