@@ -69,7 +69,7 @@ async def _connection(url: str) -> AsyncIterator[Any]:
         with unreachable():
             yield connection
     finally:
-        await disconnect(connection)
+        await disconnect(connection)  # noqa: ASYNC102 - it has both
 
 
 async def _applied(connection: Any) -> dict[str, str]:

@@ -166,7 +166,7 @@ class Database:
             try:
                 return await connection.fetchval(sql)
             finally:
-                await self._roll_back(connection)
+                await self._roll_back(connection)  # noqa: ASYNC102 - it has a deadline, and asyncio no shields
 
         with unreachable():
             return await aio(ask)
@@ -178,13 +178,16 @@ class Database:
             connection = await self._pool.acquire()
             try:
                 await connection.execute(opening)
-            except BaseException as error:
+            except (*_AWAY, asyncpg.InterfaceError):
                 _drop(connection)
                 # A server that was restarted leaves a pool of dead connections: nothing was done yet, so try the next.
-                if stale and isinstance(error, (*_AWAY, asyncpg.InterfaceError)):
-                    continue
+                if not stale:
+                    raise
+            except BaseException:
+                _drop(connection)
                 raise
-            return connection
+            else:
+                return connection
         raise AssertionError  # pragma: no cover
 
     async def _commit(self, connection: Any) -> None:
