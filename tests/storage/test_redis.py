@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import ssl
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, unquote, urlsplit
+
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from invorto.errors import StartFailed, StoreUnavailable, UsageError
 from invorto.storage import redis as seam
 from invorto.storage.fakes import FakeRedis
 from invorto.storage.redis import Commands, Refused, address, open_redis
+from tests.faults.servers import redis_server
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -179,6 +190,63 @@ async def test_old_servers_are_refused(loop, redis_url, monkeypatch, version, fi
     with pytest.raises(StartFailed, match=r"6\.2 or newer"):
         async with open_redis(redis_url):
             pytest.fail("opened")
+
+
+async def test_password_and_database(loop):
+    """A Redis that asks for a password gets the one of REDIS_URL; a wrong one is said, and is not shown."""
+    with redis_server("--requirepass", "hush") as (_, url):
+        async with open_redis(url.replace("://", "://:hush@") + "?db=3") as redis:
+            await redis.call("SET", "k", "v")
+            assert await redis.pipeline([("SELECT", 3), ("GET", "k")]) == [b"OK", b"v"]
+        for wrong in (url, url.replace("://", "://:wrong@")):
+            with pytest.raises(StoreUnavailable) as caught:
+                async with open_redis(wrong):
+                    pytest.fail("opened")
+            assert "hush" not in str(caught.value)
+
+
+async def test_over_tls(loop, redis_url, tmp_path):
+    """`rediss://` talks TLS, and only with a server whose certificate is signed by whom we trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = certificate.public_bytes(Encoding.PEM)
+    (tmp_path / "ca.pem").write_bytes(pem)
+    (tmp_path / "both.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "both.pem")
+    socket = unquote(urlsplit(redis_url).path)
+
+    async def relay(plain: trio.SocketStream) -> None:
+        outside = trio.SSLStream(plain, context, server_side=True)
+        with contextlib.suppress(trio.BrokenResourceError, ssl.SSLError):
+            async with plain, await trio.open_unix_socket(socket) as inside, trio.open_nursery() as both:
+
+                async def carry(source, sink) -> None:
+                    async for data in source:
+                        await sink.send_all(data)
+                    both.cancel_scope.cancel()
+
+                await outside.do_handshake()
+                both.start_soon(carry, outside, inside)
+                both.start_soon(carry, inside, outside)
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(functools.partial(trio.serve_tcp, relay, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        async with open_redis(f"rediss://localhost:{port}?ssl_ca_certs={quote(str(tmp_path / 'ca.pem'))}") as redis:
+            assert await redis.pipeline([("SET", "k", "v"), ("GET", "k")]) == [b"OK", b"v"]
+        with pytest.raises(StoreUnavailable, match="certificate"):
+            async with open_redis(f"rediss://localhost:{port}"):
+                pytest.fail("opened")
+        nursery.cancel_scope.cancel()
 
 
 def test_address_hides_secrets():
