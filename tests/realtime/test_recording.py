@@ -107,6 +107,47 @@ async def test_what_was_not_played_is_not_recorded(tmp_path: Path, autojump_cloc
     assert runs(read(tmp_path / "c.wav")[:, 1]) == [(7, 0, 1700), (8, 2500, 2600)]
 
 
+async def test_a_cut_that_is_told_late_is_still_a_cut(tmp_path: Path, autojump_clock):
+    """An interruption that is known 0.4 s after it happened cuts where it happened, whenever the file was written."""
+    async with recorder_in(tmp_path) as recorder:
+        for number in range(12):
+            began = trio.current_time()
+            async with recorder.record(f"{number}.wav", rate=RATE, stereo=True, began=began) as recording:
+                at = 2 + number / 10
+                for tenth in range(40):
+                    recording.agent(sound(7, 0.1), began + tenth / 10)
+                    await trio.sleep_until(began + max(0, tenth / 10 - 0.2))
+                    if tenth / 10 >= at + 0.6:
+                        break
+                recording.cut_agent(began + at)
+            assert runs(read(tmp_path / f"{number}.wav")[:, 1]) == [(7, 0, round(at * 1000))]
+
+
+async def test_the_end_cuts_what_was_not_played(tmp_path: Path, autojump_clock):
+    """What the agent would still have said is not there, even where the caller's audio runs ahead of its time."""
+    async with recorder_in(tmp_path) as recorder:
+        began = trio.current_time()
+        async with recorder.record("c.wav", rate=RATE, stereo=True, began=began) as recording:
+            recording.agent(sound(7, 2), began)
+            await trio.sleep(0.5)
+            recording.caller(sound(5, 0.5), trio.current_time())
+            recording.caller(sound(5, 1), trio.current_time())
+    heard = read(tmp_path / "c.wav")
+    assert runs(heard[:, 0]) == [(5, 0, 1500)]
+    assert runs(heard[:, 1]) == [(7, 0, 500)]
+
+
+def test_silence_that_was_cut_is_not_taken_back():
+    """A burst after a cut takes back what is left of the silence, never what was said since."""
+    track = Track(slack=10, most=5000)
+    track.put(np.full(100, 1, np.int16), 0)
+    track.put(np.full(100, 2, np.int16), 1000)
+    track.cut(400)
+    track.put(np.full(100, 3, np.int16), 400)
+    track.put(np.full(100, 4, np.int16), 300)
+    assert np.frombuffer(track.take(400), np.int16).tolist() == [1] * 100 + [0] * 100 + [3] * 100 + [4] * 100
+
+
 async def test_a_pause_is_silence(tmp_path: Path, autojump_clock):
     """Nothing of either side is kept while the recording is paused, and the time goes on."""
     async with recorder_in(tmp_path) as recorder:
@@ -468,6 +509,15 @@ def test_recordings_are_private(tmp_path: Path):
     file.close()
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert file.path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_an_earlier_stretch_may_be_written_later(tmp_path: Path):
+    """A write that was held up finds its place, and the header goes on counting what came after it."""
+    file = WavFile(tmp_path / "c.wav", RATE, 2)
+    file.write(100, sound(6).tobytes(), b"", 100 + FRAME)
+    file.write(0, np.full(100, 5, np.int16).tobytes(), b"", 100)
+    file.close()
+    assert read(file.path)[:, 0].tolist() == [5] * 100 + [6] * FRAME
 
 
 def test_a_file_ends_where_wav_does(tmp_path: Path):
