@@ -22,13 +22,14 @@ from invorto.model.ids import new_id
 from invorto.observability.metrics import Metrics
 from invorto.observability.pulse import Pulse
 from invorto.realtime.book import StoredBook
-from invorto.realtime.call import House, Voices
+from invorto.realtime.call import House
 from invorto.realtime.door import Upgrade
 from invorto.realtime.head import Refused, Request
 from invorto.realtime.knock import Porter
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
+from invorto.realtime.voices import Voices
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
 from invorto.storage import ledger_rows

@@ -90,7 +90,7 @@ async def serve(
         await nursery.start(listen_for_signals, stop, starting)
         with starting:
             async with AsyncExitStack() as stack:
-                doors = await _bind(stack, config, shared=shared)
+                doors = await bind(stack, config, shared=shared)
                 if prepare is not None:
                     config = await prepare(stack, config)
                 resources = await stack.enter_async_context(open_resources(config, progress))
@@ -124,7 +124,7 @@ class Doors:
     sockets: list[trio.SocketListener]
 
 
-async def _bind(stack: AsyncExitStack, config: Config, *, shared: bool) -> Doors:
+async def bind(stack: AsyncExitStack, config: Config, *, shared: bool = False) -> Doors:
     """Take the ports before anything else, so that a taken one is known at once."""
     net = config.network
     everything = await stack.enter_async_context(open_listeners(net.bind_host, net.api_port, shared=shared))

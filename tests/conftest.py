@@ -24,10 +24,13 @@ import attrs
 import pytest
 import trio
 
+from invorto.observability.logs import set_up_logs
 from invorto.storage.aio import open_loop
 from invorto.storage.embedded import StoreUrls
 from invorto.storage.migrate import migrate
 from invorto.storage.postgres import Database, open_database
+
+set_up_logs("info", "json")  # tracebacks as a server writes them: structlog's own take seconds each
 
 # -- nothing is left behind -----------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class HttpServer:
         self.context = WorkerContext(None)
         self.context.terminated = self._drained = _Signal()
         self.connections: set[_Connection] = set()
+        self._left = trio.lowlevel.ParkingLot()
         self.config = Config()
         self.config.accesslog = self.config.errorlog = None  # requests are logged by the application, errors by us
         self.config.include_server_header = False
@@ -88,7 +89,13 @@ class HttpServer:
             log.exception("connection_failed", exc_info=group)
         finally:
             self.connections.discard(connection)
+            self._left.unpark_all()
             await trio.aclose_forcefully(stream)
+
+    async def wait_idle(self) -> None:
+        """Wait until no connection is left."""
+        while self.connections:
+            await self._left.park()
 
     def drain(self) -> None:
         """Close idle connections now and all others after the answer they are at; new ones get one answer each."""

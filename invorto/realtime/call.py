@@ -26,7 +26,7 @@ from invorto.realtime.livecall import LiveCall
 from invorto.realtime.recording import Recorder, Recording
 from invorto.realtime.teller import FactSink, Teller, TimelineSink
 from invorto.realtime.tools import Toolbox
-from invorto.speech.ports import Llm, Stt, Tts, Vad
+from invorto.realtime.voices import Voices
 
 log = structlog.get_logger(__name__)
 
@@ -45,18 +45,6 @@ class Book(Protocol):
     async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, new: bool) -> Call:
         """Write that the call is active, creating its row where there is none; gives it as it is kept now."""
         ...
-
-
-@attrs.frozen(kw_only=True)
-class Voices:
-    """The engines of one call."""
-
-    vad: Vad
-    stt: Stt
-    llm: Llm
-    tts: Tts
-    local: bool = False
-    """Whether they take this machine's cores."""
 
 
 @attrs.frozen(kw_only=True)
@@ -166,7 +154,7 @@ class _Life:
             ears = await self._open_ears(stack, conversation)
             live = LiveCall(
                 call=self.call, holder=self.ticket.holder, rate=self.ticket.rate, conversation=conversation, ears=ears,
-                resolve=self.ticket.resolve,
+                resolve=self.ticket.resolve, voices=house.voices,
             )  # fmt: skip
             stack.enter_context(house.live.registered(live))
             facts = {"agentId": self.call.agent_id, "direction": str(self.call.direction)}

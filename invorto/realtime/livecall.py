@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 import trio
 
-from invorto.errors import Forbidden, Invalid, InvortoError, NotSupported
+from invorto.errors import Forbidden, Invalid, InvortoError, NotSupported, UsageError
 from invorto.model.agent import AgentConfig
 from invorto.model.agent_document import change_live
 from invorto.model.call import Call, EndReason
@@ -20,6 +20,7 @@ from invorto.realtime.conversation import Conversation
 from invorto.realtime.ears import Ears
 from invorto.realtime.line import HungUp, Line
 from invorto.realtime.targets import is_target
+from invorto.realtime.voices import Voices
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ class LiveCall:
     conversation: Conversation
     ears: Ears
     resolve: Callable[[Mapping[str, str], str | None], AgentConfig]
+    voices: Callable[[AgentConfig], Awaitable[Voices]]
     _begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     _early: EndReason | None = attrs.field(default=None, init=False)
     _line: Line | None = attrs.field(default=None, init=False)
@@ -173,7 +175,7 @@ class LiveCall:
                 post(t.Held(on=False))
                 self._note("call.resumed", {})
             case p.ConfigChange(config):
-                self.conversation.change(change_live(self.conversation.agent, config))
+                await self._change(config)
                 self.ears.vad.expect(self.conversation.agent.interruption.barge_in_ms)
                 self._note("config.updated", {"fields": sorted(config)})
             case p.DtmfSend(digits, method):
@@ -185,6 +187,13 @@ class LiveCall:
                 self._hung_up()
             case _:
                 pass
+
+    async def _change(self, config: Mapping[str, Any]) -> None:
+        """Go on with another configuration, and with other engines where it names them."""
+        agent = change_live(self.conversation.agent, config)
+        voices = await self.voices(agent)
+        self.conversation.change(agent)
+        self.conversation.llm, self.conversation.tts = voices.llm, voices.tts
 
     async def _transfer(self, to: str, mode: p.TransferMode, line: Line) -> None:
         if not is_target(to, self.conversation.agent.transfer_targets):
@@ -203,7 +212,7 @@ class LiveCall:
 
 def _code(error: InvortoError) -> str:
     match error:
-        case Invalid():
+        case Invalid() | UsageError():
             return "bad_message"
         case Forbidden():
             return "forbidden"

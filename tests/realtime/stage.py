@@ -19,11 +19,12 @@ from invorto.model.call import Call, CallStatus, Direction
 from invorto.model.record import FinishedCall, OutboxEvent, TimelineEvent, TurnMetrics
 from invorto.observability.metrics import Metrics
 from invorto.realtime import protocol as p
-from invorto.realtime.call import House, Ticket, Voices, run_call
+from invorto.realtime.call import House, Ticket, run_call
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.line import HungUp, Inbound
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.livecall import LiveCall
+from invorto.realtime.voices import Voices
 from invorto.speech.ports import Llm, Samples, Stt, Tts
 from invorto.speech.scripted import Script, ScriptedLlm, ScriptedStt, ScriptedTts, Timetable
 from invorto.speech.vad.level import LevelVad
