@@ -375,7 +375,7 @@ async def test_order_holds_through_an_outage(autojump_clock, ledger: Ledger, boo
     """Facts and ends keep their order on their way over the disk, also those that come while it is replayed."""
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
-        books.slow = 0.03
+        books.slow = 0.4  # the replay of an outage takes longer than a tick
         expected: list[str] = []
         for number in range(400):
             books.away = 100 < number < 200 or 250 < number < 260
