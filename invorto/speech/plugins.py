@@ -101,11 +101,13 @@ class Engines:
             raise UsageError(f"the {kind} engine {name!r} has not been opened") from None
 
     async def need(self, agent: AgentConfig) -> None:
-        """Open what an agent names and is not open yet; `UsageError` says what is missing."""
+        """Open what an agent names and is not open yet, and have it prepared; `UsageError` says what is missing."""
         for name in agent.stt.providers:
             await self.open("stt", name)
         for name in agent.llm.providers:
             await self.open("llm", name)
+            if (prepare := getattr(self._opened[("llm", name)], "prepare", None)) is not None:
+                prepare(agent)
         for name in agent.tts.providers:
             await self.open("tts", name)
 

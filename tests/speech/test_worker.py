@@ -241,3 +241,36 @@ trio.run(main)
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not alive(child)
+
+
+OPENED = """
+import os
+from invorto.speech.vad.silero import Silero
+Silero()
+print(*(os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")[3:-1]))
+"""
+
+
+async def test_nobody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library under our models reports its use to its maker unless it is forbidden: no file, no connection."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    done = await trio.run_process([sys.executable, "-c", OPENED], capture_stdout=True)
+    assert b"socket" not in done.stdout
+    assert b"onnxruntime.db" not in done.stdout
+    async with open_worker(Job("invorto.speech.tts.piper:Piper", "local", "tts")) as worker:
+        with trio.fail_after(60):
+            await worker.wait_ready()
+        assert worker.ready
+        assert worker.pid is not None
+        assert len([link for link in descriptors(worker.pid) if link.startswith("socket:")]) == 1, "the wire to us"
+    assert files_below(tmp_path) == []
+
+
+def descriptors(pid: int) -> list[str]:
+    return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def files_below(folder: Path) -> list[Path]:
+    return list(folder.rglob("*"))

@@ -64,7 +64,7 @@ class LocalLlm(Llm):
         self.worker = worker
         self._today = today
         self._meaning = Meaning(worker)
-        self._meaning.learn(example for intent in SMALL_TALK for example in intent.examples)
+        self._meaning.learn((example for intent in SMALL_TALK for example in intent.examples), urgent=2)
 
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # known once it is loaded
@@ -79,6 +79,11 @@ class LocalLlm(Llm):
     async def wait_ready(self) -> None:
         """Wait until the model of meaning is loaded, or has failed to."""
         await self.worker.wait_ready()
+
+    def prepare(self, agent: AgentConfig) -> None:
+        """Learn what an agent knows, before the first caller asks."""
+        flow = completed(agent.flow)
+        self._meaning.learn([*(text for one in flow.intents for text in one.examples), *(faq.q for faq in flow.faq)])
 
     @override
     @asynccontextmanager

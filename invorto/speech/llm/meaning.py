@@ -67,11 +67,11 @@ class Meaning:
             while any(text in self._ordered for text in texts):
                 await self._arrived.wait()
 
-    def learn(self, texts: Iterable[str]) -> None:
+    def learn(self, texts: Iterable[str], urgent: int = 1) -> None:
         """Have vectors made for texts that will be wanted."""
         missing = [text for text in texts if text not in self._vectors and text not in self._ordered]
         for at in range(0, len(missing), BATCH):
-            self._order(missing[at : at + BATCH], urgent=1)
+            self._order(missing[at : at + BATCH], urgent)
 
     def _order(self, texts: list[str], urgent: int) -> None:
         queue = [text for text in texts if text not in self._vectors and text not in self._ordered]

@@ -74,7 +74,7 @@ class LocalEar(SttStream):
         self._speaking = True
         since = trio.current_time() - at
         self._keep(since + PRE_ROLL)
-        self._next_partial = self._bytes(PRE_ROLL + FIRST_PARTIAL)
+        self._next_partial = len(self._audio) + self._bytes(FIRST_PARTIAL) - self._bytes(since)
 
     @override
     def speech_paused(self, at: float) -> None:

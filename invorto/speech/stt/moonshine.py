@@ -29,8 +29,8 @@ def understood(text: str, seconds: float) -> str:
 
 
 def _unlooped(text: str) -> str:
-    """Cut a loop: the same one to four words over and over, more than three times."""
-    return re.sub(r"\b((?:[\w']+\W+){1,4}?)(?:\1){3,}", r"\1", f"{text} ").strip()
+    """Cut a loop: the same one to four words over and over, more than three times; digits may be dictated."""
+    return re.sub(r"\b((?:[^\W\d_][\w']*\W+){1,4}?)(?:\1){3,}", r"\1", f"{text} ").strip()
 
 
 class Moonshine:

