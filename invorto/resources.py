@@ -30,6 +30,7 @@ from invorto.realtime.live import LiveCalls
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.voices import Voices
+from invorto.speech.cache import CachedTts, SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
 from invorto.storage import ledger_rows
@@ -40,6 +41,8 @@ from invorto.storage.redis import Redis, open_redis
 from invorto.storage.spool import Spool
 from invorto.storage.timeline import Timeline
 
+EXACT = "scripted"
+"""The engine whose delays are exact: what it says is not remembered."""
 _AGENT_ENGINES: tuple[Kind, ...] = ("stt", "llm", "tts")
 
 
@@ -120,6 +123,7 @@ async def open_resources(config: Config, progress: Progress = silent) -> AsyncGe
             engines=engines,
             metrics=metrics,
             live=LiveCalls(config.limits.max_concurrent_calls, engines),
+            spoken=SpeechCache(config.conversation.tts_cache_mb * 2**20),
         )
         metrics.watch_live_calls(lambda: ground.live.held)
         yield ground.build(new_id("n"))
@@ -138,6 +142,7 @@ class _Ground:
     engines: Engines
     metrics: Metrics
     live: LiveCalls
+    spoken: SpeechCache
 
     def build(self, node_id: str) -> Resources:
         """Make the rest."""
@@ -185,11 +190,12 @@ class _Ground:
         engines = self.engines
         await engines.need(agent)
         stt, tts = agent.stt.providers[0], agent.tts.providers[0]
+        voice = engines.tts(tts)
         return Voices(
             vad=engines.vad,
             stt=engines.stt(stt),
             llm=engines.llm(agent.llm.providers[0]),
-            tts=engines.tts(tts),
+            tts=voice if tts == EXACT else CachedTts(voice, self.spoken),
             local="local" in {stt, tts},
         )
 
@@ -219,7 +225,8 @@ class _Ground:
     async def _redis(self) -> Mapping[str, Any]:
         latency = await self.redis.ping()
         version = await self.redis.version()
-        return {"version": version, "latencyMs": round(latency * 1000, 2), "behind": self.timeline.behind}
+        behind, dropped = self.timeline.behind, self.timeline.dropped
+        return {"version": version, "latencyMs": round(latency * 1000, 2), "behind": behind, "dropped": dropped}
 
     async def _speech(self) -> Mapping[str, Any]:
         await trio.lowlevel.checkpoint()

@@ -185,6 +185,7 @@ class _Life:
         try:
             await self.house.ledger.finish(done)
             self.house.measures.call_ended(done)
+            await self.house.timeline.expire(self.call.id)
         finally:
             if live is not None:
                 await live.close(self.house.deadlines.goodbye)
@@ -201,6 +202,8 @@ class _Life:
         )  # fmt: skip
         if self.agent.consent is not None:
             recording.pause(self.began)
+        else:
+            self.teller.note("recording.start", {})
         return recording
 
     async def _open_ears(self, stack: AsyncExitStack, conversation: Conversation) -> Ears:

@@ -218,6 +218,7 @@ class Conversation:
         self.teller.note("consent.answered", asking.record())
         if asking.granted and self.recording is not None:
             self.recording.resume(now)
+            self.teller.note("recording.start", {})
         if not asking.granted and asking.consent.declined == "hangup":
             self._end_with(turn, EndReason.CONSENT_DECLINED)
         else:

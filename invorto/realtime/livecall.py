@@ -155,6 +155,7 @@ class LiveCall:
 
     async def _take(self, message: p.ClientMessage, line: Line) -> None:
         now, post = trio.current_time(), self.conversation.post
+        self.conversation.measures.ws_event(p.kind(message))
         match message:
             case p.Start():
                 self._begin(message)

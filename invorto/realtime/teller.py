@@ -33,6 +33,10 @@ class TimelineSink(Protocol):
         """Take in an event; never blocks."""
         ...
 
+    async def expire(self, call_id: str) -> None:
+        """Learn that a call is over, and its timeline may go after a while."""
+        ...
+
 
 class FactSink(Protocol):
     """Where facts for webhooks go."""

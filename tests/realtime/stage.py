@@ -155,6 +155,10 @@ class Books:
         """Write down an event."""
         self.events.append(event)
 
+    async def expire(self, call_id: str) -> None:
+        """Nothing."""
+        await trio.lowlevel.checkpoint()
+
     def kinds(self) -> list[str]:
         """Name what is on the timeline."""
         return [event.kind for event in self.events]
