@@ -61,7 +61,7 @@ def finished(
         recording=recording.path if recording is not None else None,
         timeline=teller.history(),
         consent=asking.record() if asking is not None and asking.settled else None,
-        usage=meter.usage(),
+        usage={**meter.usage(), **_recorded(recording)},
     )
     return _with_facts(record, call, bill, recording)
 
@@ -75,6 +75,16 @@ def _meter(call: Call, agent: AgentConfig, conversation: Conversation | None, du
         for usage in conversation.usages:
             meter.llm(agent.llm.providers[0], usage.prompt, usage.completion, agent.llm.model)
     return meter
+
+
+def _recorded(recording: Recording | None) -> Mapping[str, Any]:
+    """Tell how much was recorded, and what was not."""
+    if recording is None:
+        return {}
+    told: dict[str, Any] = {"recordedSeconds": round(recording.seconds, 3)}
+    if recording.fault is not None:
+        told |= {"recordingFault": recording.fault, "recordingLostSeconds": round(recording.lost, 3)}
+    return told
 
 
 def _with_facts(record: FinishedCall, call: Call, bill: Bill, recording: Recording | None) -> FinishedCall:
