@@ -1,22 +1,15 @@
-"""ONNX models, opened in one way: few threads, none of them spinning, and nobody told of it.
-
-Official builds of onnxruntime since 1.29 write an identifier to the user's cache folder and report each use to their
-maker, unless the environment forbids it before the first import.
-"""
+"""ONNX models, opened in one way: few threads, and none of them spinning."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 
 def open_model(model: bytes | Path, *, threads: int) -> Any:
     """Open a model for the processor, as an ``InferenceSession``."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # should somebody have imported it before
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the calls' core

@@ -61,4 +61,4 @@ async def _ended(process: subprocess.Popen[bytes]) -> None:
 def _environment() -> dict[str, str]:
     """Give what a model needs to know of the world: no keys, no passwords."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
-    return kept | {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "passive", "ORT_DISABLE_TELEMETRY": "1"}
+    return kept | {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "passive"}
