@@ -65,6 +65,7 @@ class FakeRedis(Commands):
         await self._reach()
         key, after = str(command[6]), str(command[7])
         with trio.move_on_after(block):
+            await trio.lowlevel.checkpoint()
             while not self._range(key, f"({after}", "+"):
                 await self._changed.wait()
                 await self._reach()

@@ -114,7 +114,7 @@ class Ledger:
                 task_status.started()
                 await self._write_kept()
         finally:
-            await self.close()
+            await self.close()  # noqa: ASYNC102 - it shields and bounds itself
         raise AssertionError  # pragma: no cover
 
     async def close(self) -> None:
@@ -180,11 +180,13 @@ class Ledger:
         return await self._pen.note(notes, self._deadlines.write) is Outcome.WRITTEN
 
     async def _keep_notes(self, notes: list[Note]) -> None:
+        full: Unavailable | None = None
         try:
             await self._replay.keep(notes)
-        except Unavailable:
-            if not await self._try_notes(notes):
-                raise
+        except Unavailable as error:
+            full = error
+        if full and not await self._try_notes(notes):
+            raise full
         self._kept.set()
 
     async def _keep(self, finished: FinishedCall) -> None:

@@ -153,8 +153,10 @@ class Redis(Commands):
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis at {self.where} cannot be reached: {error}") from error
 
+    # What follows runs in asyncio, where a cancel is met once.
+
     async def _exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        """Run in asyncio: one connection, all commands, all replies."""
+        """One connection, all commands, all replies; redis-py closes a connection that still owes some."""
         connection = await self._pool.get_connection()
         try:
             await connection.send_packed_command(connection.pack_commands(commands))
@@ -164,22 +166,15 @@ class Redis(Commands):
                     replies.append(await connection.read_response())
                 except ResponseError as error:
                     replies.append(Refused(" ".join(filter(None, (error.status_code, str(error))))))
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        else:
             return replies
         finally:
-            await self._pool.release(connection)
+            await self._pool.release(connection)  # noqa: ASYNC102
 
     async def _close(self) -> None:
-        with trio.move_on_after(self._deadlines.close, shield=True) as scope:
-            try:
-                await aio(self._pool.aclose)
-            except (RedisError, OSError) as error:
-                log.warning("redis_close_failed", where=self.where, error=str(error))
-        if scope.cancelled_caught:
-            log.warning("redis_close_late", where=self.where)
+        try:
+            await self._pool.aclose()
+        except (RedisError, OSError) as error:
+            log.warning("redis_close_failed", where=self.where, error=str(error))
 
 
 @asynccontextmanager
@@ -199,7 +194,8 @@ async def open_redis(url: str, deadlines: Deadlines | None = None) -> AsyncGener
             raise StartFailed(f"Redis at {redis.where} is version {version}; Invorto needs {oldest} or newer")
         yield redis
     finally:
-        await redis._close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        with trio.move_on_after(deadlines.close, shield=True):
+            await aio(redis._close)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def address(url: str) -> str:

@@ -109,7 +109,7 @@ class Timeline:
                 await trio.sleep(pause)
                 pause = TICK if await self._write() else _longer(pause)
         finally:
-            await self.close()
+            await self.close()  # noqa: ASYNC102 - it shields and bounds itself
 
     async def flush(self) -> None:
         """Return when all that was appended before is written; while Redis is away it goes on trying."""
