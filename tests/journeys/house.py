@@ -37,11 +37,9 @@ def speech(rate: int = 8000, name: str = "libri_0880") -> Samples:
 
 
 @attrs.frozen(kw_only=True)
-class Server:
-    """A server that serves."""
+class Reach:
+    """How a server is reached, in this process or in another."""
 
-    resources: Resources
-    stop: Stop
     port: int
     key: str
     agent_id: str
@@ -56,6 +54,14 @@ class Server:
         """Give the URL of a call's socket."""
         query = f"callId={call_id}&agentId={self.agent_id}&rate={rate}&codec={codec}"
         return f"ws://127.0.0.1:{self.port}/realtime/voice?{query}"
+
+
+@attrs.frozen(kw_only=True)
+class Server(Reach):
+    """A server that serves in the test's own process."""
+
+    resources: Resources
+    stop: Stop
 
 
 def settings(postgres_url: str, redis_url: str, folder: Path, **more: str) -> dict[str, str]:
@@ -155,7 +161,7 @@ class Client:
 
 @asynccontextmanager
 async def open_client(
-    server: Server, call_id: str, *, start: Mapping[str, Any] | None = None, rate: int = 8000, key: str | None = None
+    server: Reach, call_id: str, *, start: Mapping[str, Any] | None = None, rate: int = 8000, key: str | None = None
 ) -> AsyncGenerator[Client]:
     """Call, and say ``start``; the socket is closed when the block is left."""
     async with (
