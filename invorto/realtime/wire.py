@@ -70,6 +70,8 @@ class SocketWire:
 
     async def drain(self, data: bytes) -> int:
         """Wait until the kernel takes some."""
+        if self._fd < 0:
+            raise Gone
         try:
             await trio.lowlevel.wait_writable(self._fd)
             return os.write(self._fd, data)
@@ -80,7 +82,7 @@ class SocketWire:
 
     async def read(self) -> bytes:
         """Wait first, then read: audio is never there already, so trying first is a system call and an error wasted."""
-        while True:
+        while self._fd >= 0:
             try:
                 await trio.lowlevel.wait_readable(self._fd)
                 return os.read(self._fd, CHUNK)  # the number is looked up again: it may have been cut in between
@@ -88,6 +90,7 @@ class SocketWire:
                 continue
             except (OSError, trio.ClosedResourceError) as error:
                 raise Gone from error
+        raise Gone
 
     async def end(self) -> None:
         """Shut our direction."""

@@ -81,7 +81,7 @@ async def test_one_port_serves_both():
 async def test_what_is_wrong_is_answered(*, sent: bytes, problem: tuple[int, str], sockets_only: bool):
     """Every refusal says why, in the API's shape, and arrives although more bytes are on their way."""
     async with open_door(None if sockets_only else http) as door:
-        assert problem_of(await door.ask(sent + b"x" * 2000)) == problem
+        assert problem_of(await door.ask(sent + bytes(1_000_000))) == problem
 
 
 async def test_a_door_for_sockets_alone_says_so():
@@ -241,6 +241,19 @@ async def test_a_door_is_ready_with_its_addresses(host: str):
             door = Door(port, trio.Event(), nursery.cancel_scope, address)
             assert b"200 OK" in await door.ask(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
         nursery.cancel_scope.cancel()
+
+
+async def test_port_zero_is_one_port_on_all_addresses(monkeypatch: pytest.MonkeyPatch):
+    """A name with two addresses gets the same free port on both."""
+
+    async def both(*_: Any, **__: Any) -> list[Any]:
+        return [(stdlib.AF_INET, stdlib.SOCK_STREAM, 6, "", (f"127.0.0.{i}", 0)) for i in (1, 2)]
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", both)
+    async with open_listeners("two", 0) as listeners:
+        (first, port), (second, same) = (address_of(listener.socket) for listener in listeners)
+        assert (first, second) == ("127.0.0.1", "127.0.0.2")
+        assert port == same
 
 
 async def listen(*args: Any, **options: Any) -> int:

@@ -187,6 +187,16 @@ def test_broken_frames_close_1002(data: bytes):
     assert fault(data) == 1002
 
 
+@pytest.mark.parametrize("opening", [0x81, 0x82, 0x01, 0x02])
+def test_a_message_inside_another_is_refused_whenever_it_comes(opening: int):
+    """Also when the first piece has long been read."""
+    machine = Framing()
+    assert hear(machine, [frame(0x02, b"x")]) == []
+    machine.receive_data(frame(opening, b"y"))
+    with pytest.raises(PeerError, match="inside another"):
+        machine.next_event()
+
+
 def test_a_server_that_masks_is_refused():
     """The client's side holds the server to its role too."""
     machine = client()

@@ -165,6 +165,8 @@ async def test_a_peer_that_breaks_the_protocol_hears_why(opened: Opened, data: b
             close = await peer.hear()
             assert isinstance(close, Close)
             assert close.code == code
+            with trio.fail_after(1):
+                assert await peer.hear() is None
             await peer.stream.aclose()
 
 

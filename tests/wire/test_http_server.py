@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket as stdlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,7 +13,9 @@ import pytest
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
+from structlog.testing import capture_logs
 
+from invorto.api.http1 import Http1
 from invorto.api.hypercorn import HttpPatience, HttpServer
 from tests.wire.peers import HANDSHAKE, Door, open_door, until, until_end
 
@@ -340,6 +343,25 @@ async def test_an_error_in_the_application_stays_in_its_request():
         answer = await door.ask(GET.replace(b"/ ", b"/later ", 1))
         assert answer.endswith(b"\r\n\r\n2\r\nha\r\n")
         await settled(server)
+
+
+async def test_an_error_of_the_server_stays_in_its_connection(monkeypatch: pytest.MonkeyPatch):
+    """What Hypercorn itself raises is logged and ends one connection."""
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("oops")
+
+    server = HttpServer(application())
+    left, right = stdlib.socketpair()
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in (left, right))
+    monkeypatch.setattr(Http1, "handle", broken)
+    with capture_logs() as logs:
+        async with theirs:
+            await theirs.send_all(GET)
+            await server(ours)
+    assert [entry["event"] for entry in logs] == ["connection_failed"]
+    assert ours.socket.fileno() == -1
+    assert not server.connections
 
 
 async def test_an_application_that_ignores_the_end_is_ended():
