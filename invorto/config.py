@@ -213,13 +213,19 @@ class Limits:
         meaning="milliseconds without anything received before a socket is closed",
     )  # fmt: skip
     message_rate_limit: int = setting(
-        "MESSAGE_RATE_LIMIT", default="100", parse=whole(0, 1_000_000), meaning="text messages a minute a socket; 0: off"
+        "MESSAGE_RATE_LIMIT",
+        default="100",
+        parse=whole(0, 1_000_000),
+        meaning="text messages a minute a socket; 0: off",
     )
     realtime_allow_multi: bool = setting(
         "REALTIME_ALLOW_MULTI", default="0", parse=flag, meaning="other credentials may listen to a call"
     )
     max_connections_per_call: int = setting(
-        "MAX_CONNECTIONS_PER_CALL", default="5", parse=whole(1, 1000), meaning="sockets a call, with REALTIME_ALLOW_MULTI"
+        "MAX_CONNECTIONS_PER_CALL",
+        default="5",
+        parse=whole(1, 1000),
+        meaning="sockets a call, with REALTIME_ALLOW_MULTI",
     )
     resume_grace: float = setting(
         "RESUME_GRACE", default="15", parse=number(0, 3600), meaning="seconds a call outlives its socket"
@@ -236,7 +242,9 @@ class TimelineSettings:
     default_count: int = setting(
         "TIMELINE_DEFAULT_COUNT", default="100", parse=whole(1, 100_000), meaning="events a read"
     )
-    max_count: int = setting("TIMELINE_MAX_COUNT", default="1000", parse=whole(1, 100_000), meaning="most events a read")
+    max_count: int = setting(
+        "TIMELINE_MAX_COUNT", default="1000", parse=whole(1, 100_000), meaning="most events a read"
+    )
     ttl_hours: float = setting(
         "TIMELINE_TTL_HOURS", default="24", parse=number(0.01, 8760), meaning="hours in Redis after the call"
     )
@@ -246,7 +254,9 @@ class TimelineSettings:
 class Conversation:
     """An agent's defaults."""
 
-    stt_provider: str = setting("STT_PROVIDER", "ASR_PROVIDER", default="local", meaning="engine that hears; comma list")
+    stt_provider: str = setting(
+        "STT_PROVIDER", "ASR_PROVIDER", default="local", meaning="engine that hears; comma list"
+    )
     llm_provider: str = setting("LLM_PROVIDER", default="local", meaning="engine that thinks; comma list")
     tts_provider: str = setting("TTS_PROVIDER", default="local", meaning="engine that speaks; comma list")
     system_prompt: str = setting(
@@ -263,7 +273,10 @@ class Conversation:
         "EMOTION_WINDOW_MS", default="250", parse=whole(20, 10_000), meaning="milliseconds of an emotion window"
     )
     emotion_threshold_db: float = setting(
-        "EMOTION_THRESHOLD_DB", default="-50", parse=number(-100, 0), meaning="dBFS over which the caller counts as speaking"
+        "EMOTION_THRESHOLD_DB",
+        default="-50",
+        parse=number(-100, 0),
+        meaning="dBFS over which the caller counts as speaking",
     )
     emotion_min_hold: int = setting(
         "EMOTION_MIN_HOLD", default="2", parse=whole(1, 100), meaning="windows before `speaking` changes"
@@ -272,7 +285,9 @@ class Conversation:
         "EMOTION_STATE_ENABLED", default="false", parse=flag, meaning="emotion.state events"
     )
     tts_prewarm: bool = setting("TTS_PREWARM", default="true", parse=flag, meaning="prepare the greeting at the start")
-    tts_cache_mb: int = setting("TTS_CACHE_MB", default="64", parse=whole(0, 65_536), meaning="MB of spoken sentences kept")
+    tts_cache_mb: int = setting(
+        "TTS_CACHE_MB", default="64", parse=whole(0, 65_536), meaning="MB of spoken sentences kept"
+    )
     scripted_engine: str | None = setting(
         "SCRIPTED_ENGINE", parse=maybe(str),
         meaning="JSON for the `scripted` engines: sttMs, llmMs, ttsMs, heard[], replies[], rate",

@@ -165,7 +165,7 @@ async def supervise(
     log.info("stopped")
 
 
-async def _essential(
+async def _essential(  # noqa: ASYNC128 - it is passed on
     name: str, service: Service, stop: Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Run a service that the house cannot do without: when it fails, live calls end in order, and the process too."""

@@ -67,7 +67,7 @@ async def _ask(part: Part, found: dict[str, Finding]) -> None:
     began = trio.current_time()
     details: Mapping[str, Any] = {}
     error: str | None = f"no answer within {_PATIENCE:g} s"
-    with trio.move_on_after(_PATIENCE):
+    with trio.move_on_after(_PATIENCE):  # noqa: ASYNC912 - a probe asks something that is elsewhere
         try:
             details, error = await part.probe(), None
         except InvortoError as away:

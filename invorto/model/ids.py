@@ -8,9 +8,7 @@ import time
 import uuid
 from typing import Literal
 
-type Prefix = Literal[
-    "a", "c", "cmp", "ct", "att", "wh", "dlv", "evt", "t", "k", "n", "ca", "num", "tool", "m"
-]
+type Prefix = Literal["a", "c", "cmp", "ct", "att", "wh", "dlv", "evt", "t", "k", "n", "ca", "num", "tool", "m"]
 
 _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _RESERVED = frozenset({"connections", "tokens"})

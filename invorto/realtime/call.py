@@ -11,6 +11,7 @@ import attrs
 import structlog
 import trio
 
+from invorto.errors import InvortoError
 from invorto.model.agent import AgentConfig
 from invorto.model.call import Call, EndReason
 from invorto.model.event_ids import EventClock
@@ -85,7 +86,7 @@ class Ticket:
     """Makes the agent's configuration of the variables and locale that a client brings."""
 
 
-async def run_call(
+async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
     ticket: Ticket, house: House, *, task_status: trio.TaskStatus[LiveCall] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """
@@ -111,7 +112,11 @@ async def run_call(
                 failure = first_of(group)
             finally:
                 with trio.move_on_after(house.deadlines.finish, shield=True):
-                    await life.finish(failure, started_at)
+                    try:
+                        await life.finish(failure, started_at)
+                    except Exception:
+                        log.exception("finish_failed")
+                    await life.let_go()
             if failure is not None:
                 if life.live_call is None:
                     raise failure
@@ -165,7 +170,7 @@ class _Life:
             self.reason = await live.talk()
 
     async def finish(self, failure: BaseException | None, started_at: datetime) -> None:
-        """Write down what the call leaves, and let its lines go; whatever of it fails, the rest is done."""
+        """Write down what the call leaves."""
         now, live = trio.current_time(), self.live_call
         reason = EndReason.ERROR if failure is not None else self.reason or EndReason.DRAINED
         if live is not None:
@@ -184,11 +189,15 @@ class _Life:
         )
         try:
             await self.house.ledger.finish(done)
-            self.house.measures.call_ended(done)
-            await self.house.timeline.expire(self.call.id)
-        finally:
-            if live is not None:
-                await live.close(self.house.deadlines.goodbye)
+        except InvortoError as error:
+            log.critical("record_not_safe", error=str(error))  # neither stored nor on disk: the ledger still holds it
+        self.house.measures.call_ended(done)
+        await self.house.timeline.expire(self.call.id)
+
+    async def let_go(self) -> None:
+        """Close what lines are left."""
+        if self.live_call is not None:
+            await self.live_call.close(self.house.deadlines.goodbye)
 
     async def _record(self, stack: AsyncExitStack) -> Recording | None:
         wanted = self.agent.recording.enabled if self.call.recording is None else self.call.recording

@@ -22,7 +22,7 @@ type Inbound = Samples | ClientMessage | HungUp
 
 
 class Line(Protocol):
-    """One call's far end. Everything but receiving, transferring and closing is synchronous: it never waits for a peer."""
+    """One call's far end. Everything but receiving, transferring and closing is synchronous: it waits for no peer."""
 
     rate: int
     """Samples a second, both ways."""

@@ -133,6 +133,9 @@ class Books:
     events: list[TimelineEvent] = attrs.field(factory=list)
     begun: list[Call] = attrs.field(factory=list)
     failing: Exception | None = None
+    """Raised by `begin`."""
+    full: Exception | None = None
+    """Raised by `finish`."""
 
     async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, new: bool) -> Call:
         """Write down that a call is active."""
@@ -145,6 +148,8 @@ class Books:
     async def finish(self, finished: FinishedCall) -> None:
         """Write down what a call left."""
         await trio.lowlevel.checkpoint()
+        if self.full is not None:
+            raise self.full
         self.finished.append(finished)
 
     def note(self, call_id: str, tenant_id: str, event: OutboxEvent) -> None:

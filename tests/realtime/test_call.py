@@ -526,3 +526,16 @@ def test_cancelled_at_every_checkpoint() -> None:
         probe = Checkpoints(at)
         _, reasons = trio.run(conversation, probe, clock=MockClock(autojump_threshold=0), instruments=[probe])
         assert len(reasons) <= 1
+
+
+async def test_a_record_that_cannot_be_kept_hurts_nobody(autojump_clock: MockClock) -> None:
+    """Where neither store nor disk takes a record, the call still ends in order and the next one is taken."""
+    async with open_house(TABLE) as (house, books), trio.open_nursery() as nursery:
+        books.full = StoreUnavailable("no room")
+        for name in ("c_1", "c_2"):
+            line = MemoryLine()
+            call: LiveCall = await nursery.start(partial(run_call, ticket(call_id=name), house))
+            line.drop()
+            await call.serve(line)
+            await house.live.wait_empty()
+            assert line.closed == (1000, "") or line.closed is None
