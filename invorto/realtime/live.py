@@ -13,7 +13,7 @@ from invorto.errors import Conflict, LimitReached, Unavailable
 
 if TYPE_CHECKING:
     from invorto.model.call import EndReason
-    from invorto.realtime.call import LiveCall
+    from invorto.realtime.livecall import LiveCall
 
 RETRY_AFTER = 5.0
 """Seconds after which a refused caller may try again: about when the next of many calls ends."""
