@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -87,14 +86,6 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
-def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """Parse a comma list of addresses and CIDR networks."""
-    try:
-        return tuple(ipaddress.ip_network(word, strict=False) for word in words(text))
-    except ValueError as error:
-        raise ValueError(f"expected a comma list of addresses or CIDR networks ({error})") from None
-
-
 def one_of(*choices: str) -> Callable[[str], str]:
     """Make a parser of a fixed set of words."""
 
@@ -157,20 +148,7 @@ class Network:
         "PUBLIC_BASE_URL", parse=maybe(url("http", "https")),
         meaning="the one public origin: decides CORS, Origin checks, carriers' hooks, signature URLs",
     )  # fmt: skip
-    api_base_url: str | None = setting(
-        "API_BASE_URL", parse=maybe(url("http", "https")), meaning="what clients are told; from PUBLIC_BASE_URL"
-    )
-    realtime_ws_url: str | None = setting(
-        "REALTIME_WS_URL", parse=maybe(url("ws", "wss")), meaning="socket URL that clients are told"
-    )
-    node_url: str | None = setting(
-        "NODE_URL", parse=maybe(url("http", "https")), meaning="how other nodes reach this one"
-    )
     allowed_origins: tuple[str, ...] = setting("ALLOWED_ORIGINS", parse=words, meaning="comma list of web origins")
-    api_allowed_ips: tuple[Any, ...] = setting("API_ALLOWED_IPS", parse=networks, meaning="comma list of CIDR networks")
-    trusted_proxies: tuple[Any, ...] = setting(
-        "TRUSTED_PROXIES", parse=networks, meaning="comma list of CIDR networks whose X-Forwarded-* headers count"
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -226,9 +204,6 @@ class Limits:
         default="5",
         parse=whole(1, 1000),
         meaning="sockets a call, with REALTIME_ALLOW_MULTI",
-    )
-    resume_grace: float = setting(
-        "RESUME_GRACE", default="15", parse=number(0, 3600), meaning="seconds a call outlives its socket"
     )
     drain_timeout: float = setting(
         "DRAIN_TIMEOUT", default="120", parse=number(0, 86_400), meaning="seconds live calls get after SIGTERM"

@@ -27,6 +27,7 @@ from invorto.realtime.door import Upgrade
 from invorto.realtime.head import Refused, Request
 from invorto.realtime.knock import Porter
 from invorto.realtime.live import LiveCalls
+from invorto.realtime.prewarm import prewarm
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.voices import Voices
@@ -176,6 +177,7 @@ class _Ground:
             voices=self._voices,
             wall=time.time,
             measures=self.metrics,
+            prewarm=prewarm if talk.tts_prewarm else None,
             usd_inr=self.config.money.usd_inr_rate,
             longest=self.config.limits.call_timeout_minutes * 60,
             emotion={

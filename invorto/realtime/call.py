@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -12,6 +13,7 @@ import structlog
 import trio
 
 from invorto.errors import InvortoError
+from invorto.errors import InvortoError, StoreUnavailable
 from invorto.model.agent import AgentConfig
 from invorto.model.call import Call, EndReason
 from invorto.model.event_ids import EventClock
@@ -28,6 +30,7 @@ from invorto.realtime.recording import Recorder, Recording
 from invorto.realtime.teller import FactSink, Teller, TimelineSink
 from invorto.realtime.tools import Toolbox
 from invorto.realtime.voices import Voices
+from invorto.speech.ports import Tts
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +65,8 @@ class House:
     wall: Callable[[], float]
     """Unix time, seconds."""
     measures: Metrics
+    prewarm: Callable[[AgentConfig, Tts, int], Awaitable[None]] | None = None
+    """Prepares a call's first words while its client has not begun yet."""
     usd_inr: float
     emotion: Mapping[str, Any]
     """Settings of the emotion windows."""
@@ -101,7 +106,7 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
     with house.live.seat(ticket.call.id, local_engines=voices.local):
         wall, now = house.wall(), trio.current_time()
         started_at = datetime.fromtimestamp(wall, UTC)
-        call = await house.book.begin(ticket.call, agent, started_at, new=ticket.new)
+        call = await _begin(ticket, house, agent, started_at)
         teller = Teller(call.id, call.tenant_id, house.timeline, house.ledger, EventClock(wall, now), trio.current_time)
         with structlog.contextvars.bound_contextvars(call_id=call.id, tenant_id=call.tenant_id):
             life = _Life(ticket, house, call, agent, voices, teller, now)
@@ -121,6 +126,22 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
                 if life.live_call is None:
                     raise failure
                 log.error("call_failed", exc_info=failure)
+
+
+async def _begin(ticket: Ticket, house: House, agent: AgentConfig, started_at: datetime) -> Call:
+    with trio.move_on_after(house.deadlines.begin, shield=True):
+        return await house.book.begin(ticket.call, agent, started_at, new=ticket.new)
+    raise StoreUnavailable("the call's row could not be written in time")
+
+
+@contextmanager
+def _going_on(what: str) -> Generator[None]:
+    """Log an error of one part of a call's end: it must not keep the others from being done, nor reach another call."""
+    try:
+        yield
+    except Exception as error:
+        expected = isinstance(error, InvortoError)
+        log.error("call_end_failed", part=what, error=str(error), exc_info=None if expected else error)
 
 
 def first_of(error: BaseException) -> BaseException:
@@ -167,37 +188,39 @@ class _Life:
             teller.fact("call.started", facts)
             self.live_call = live
             status.started(live)
-            self.reason = await live.talk()
+            async with trio.open_nursery() as nursery:
+                if house.prewarm is not None:
+                    nursery.start_soon(house.prewarm, agent, voices.tts, self.ticket.rate)
+                self.reason = await live.talk()
+                nursery.cancel_scope.cancel()
 
     async def finish(self, failure: BaseException | None, started_at: datetime) -> None:
         """Write down what the call leaves."""
         now, live = trio.current_time(), self.live_call
         reason = EndReason.ERROR if failure is not None else self.reason or EndReason.DRAINED
         if live is not None:
-            live.conversation.mouth.finish(now, interrupted=True)
-            live.over(reason)
-        done = finished(
-            self.call,
-            self.agent,
-            reason,
-            teller=self.teller,
-            conversation=live.conversation if live is not None else None,
-            recording=self.recording,
-            started_at=started_at,
-            duration=now - self.began,
-            usd_inr=self.house.usd_inr,
-        )
+            with _going_on("mouth"):
+                live.conversation.mouth.finish(now, interrupted=True)
+            with _going_on("farewell"):
+                live.over(reason)
+        record = partial(
+            finished, self.call, self.agent, reason, teller=self.teller, started_at=started_at,
+            duration=now - self.began, usd_inr=self.house.usd_inr,
+        )  # fmt: skip
         try:
-            await self.house.ledger.finish(done)
-        except InvortoError as error:
-            log.critical("record_not_safe", error=str(error))  # neither stored nor on disk: the ledger still holds it
-        self.house.measures.call_ended(done)
-        await self.house.timeline.expire(self.call.id)
-
-    async def let_go(self) -> None:
-        """Close what lines are left."""
-        if self.live_call is not None:
-            await self.live_call.close(self.house.deadlines.goodbye)
+            with _going_on("record"):
+                done = None
+                with _going_on("conversation"):
+                    done = record(conversation=live.conversation if live else None, recording=self.recording)
+                # Better no transcript than a call that never ends.
+                done = done or record(conversation=None, recording=None)
+                await self.house.ledger.finish(done)
+                self.house.measures.call_ended(done)
+            with _going_on("timeline"):
+                await self.house.timeline.expire(self.call.id)
+        finally:
+            if live is not None:
+                await live.close(self.house.deadlines.goodbye)
 
     async def _record(self, stack: AsyncExitStack) -> Recording | None:
         wanted = self.agent.recording.enabled if self.call.recording is None else self.call.recording
