@@ -34,8 +34,10 @@ class Token:
 
 
 def tokens(text: str) -> list[Token]:
-    """Cut a text into words, numbers and signs; ``p.m.`` is one word, and so is ``o'clock``."""
+    """Cut a text into words, numbers and signs; ``p.m.`` is one word, and so are ``o'clock`` and ``to-morrow``."""
     text = re.sub(r"\b([ap])\.\s?m\b\.?", lambda m: f"{m[1]}m".ljust(len(m[0])), text.lower())
+    text = re.sub(r"\b(to|good)-(day|morrow|night|bye)\b", r"\1\2 ", text)  # as older books have it, and ears too
+    text = re.sub(r"\b(half|quarter)-(?=past|to|after)", r"\1 ", text)
     text = text.replace("’", "'")
     return [Token(found[0], found.start(), found.end()) for found in _TOKEN.finditer(text)]
 
@@ -50,6 +52,8 @@ def cardinal(words: list[str], at: int) -> tuple[int, int] | None:
     if at >= len(words):
         return None
     if words[at].replace(",", "").isdecimal():
+        if len(words[at]) > 18:  # a number nobody means, and too long to be read as one
+            return None
         value, end = int(words[at].replace(",", "")), at + 1
         if end < len(words) and words[end] in _SCALES:
             return value * _SCALES[words[end]], 2
