@@ -27,7 +27,7 @@ def test_the_command_line_wins_over_the_environment_over_dotenv_over_the_default
     (tmp_path / ".env").write_text("API_PORT=1\nDB_POOL_SIZE=1\nDRAIN_TIMEOUT=1\n")
     settings = gather({"API_PORT": "3", "BIND_HOST": None}, {"API_PORT": "2", "DB_POOL_SIZE": "2"}, tmp_path)
     config = settings.load()
-    assert (config.network.api_port, config.stores.db_pool_size, config.limits.resume_grace) == (3, 2, 1.0)
+    assert (config.network.api_port, config.stores.db_pool_size, config.limits.drain_timeout) == (3, 2, 1.0)
     assert config.network.bind_host == "127.0.0.1"
     found = {
         name: settings.find(BY_NAME[name])[0] for name in ("API_PORT", "DB_POOL_SIZE", "DRAIN_TIMEOUT", "LOG_LEVEL")
