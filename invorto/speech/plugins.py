@@ -91,7 +91,8 @@ class Engines:
     @property
     def vad(self) -> RunningVad:
         """Give the detector of the process; nothing is detected unless its `run` runs."""
-        return next(engine for (kind, _), engine in self._opened.items() if kind == "vad")
+        name = next((name for kind, name in self._opened if kind == "vad"), "local")
+        return self._get("vad", name)
 
     def _get(self, kind: Kind, name: str) -> Any:
         try:
@@ -106,7 +107,7 @@ class Engines:
             await self.open("stt", name)
         for name in agent.llm.providers:
             await self.open("llm", name)
-            if (prepare := getattr(self._opened[("llm", name)], "prepare", None)) is not None:
+            if (prepare := getattr(self.llm(name), "prepare", None)) is not None:
                 prepare(agent)
         for name in agent.tts.providers:
             await self.open("tts", name)

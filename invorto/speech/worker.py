@@ -124,7 +124,10 @@ class Worker:
         """Keep a process alive: one that dies fails what was asked of it and is replaced."""
         failures = 0
         while True:
-            reason = await self._live()
+            try:
+                reason = await self._live()
+            except OSError as error:
+                reason = f"its process could not be started: {error}"
             failures = 0 if self.ready else failures + 1
             self.ready = False
             log.warning("engine_lost", engine=self.job.provider, stage=self.job.stage, error=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invorto.speech.frames import (
@@ -32,6 +32,7 @@ REPORT = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(REPORT, max_size=5), st.data())
 def test_whatever_the_cuts(reports: list[Report], data: st.DataObject) -> None:
     """Messages come out as they went in, however the bytes between are cut."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invorto.speech.gate import Gate, Thresholds
@@ -66,6 +66,7 @@ def test_audio_that_stops_is_a_pause() -> None:
     assert gate.silence(0.9) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=300), st.floats(0.02, 0.5))
 def test_verdicts_alternate_in_time(probabilities: list[float], barge_in: float) -> None:
     """Whatever is heard: beginnings and pauses in turn, in the order of time, none from the future."""

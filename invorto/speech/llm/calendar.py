@@ -105,7 +105,7 @@ def _with_year(
 def _checked(year: int, month: int, day: int, count: int) -> tuple[date, int] | None:
     try:
         return date(year, month, day), count
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

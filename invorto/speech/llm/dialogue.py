@@ -18,6 +18,8 @@ from invorto.speech.llm.matching import SURE_BUILT_IN, Known, best
 from invorto.speech.llm.polarity import agreed
 from invorto.speech.llm.slots import Context, Value, extract, filled
 
+LONGEST = 1000
+"""Characters of what was heard that are looked at: a minute of speech; typed text may be longer."""
 MISSES = 2
 """Times in a row that nothing is understood, before somebody else is asked to help."""
 
@@ -96,7 +98,7 @@ class Dialogue:
 
     def step(self, heard: str, state: State, near: Mapping[str, float], *, before: Before | None = None) -> Move:
         """Answer what was *heard*; *near* is its likeness to each example."""
-        before = before or Before()
+        before, heard = before or Before(), heard[:LONGEST]
         one, score = best(heard, self.known, near)
         meant = one if one is not None and score >= one.sure else None
         intent = self._intent(state.intent)

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from invorto.model.agent import AgentConfig
-from invorto.speech.llm.dialogue import Before, Dialogue, Move, State
+from invorto.speech.llm.dialogue import LONGEST, Before, Dialogue, Move, State
 from invorto.speech.llm.meaning import Meaning
 from invorto.speech.llm.slots import Context
 from invorto.speech.llm.smalltalk import SMALL_TALK, completed
@@ -99,7 +99,7 @@ class LocalLlm(Llm):
         state = State.unpacked(next((m.state for m in reversed(history) if m.role == "assistant" and m.state), None))
         if history and history[-1].role == "tool":
             return dialogue.told(state, _result(history))
-        heard = next((message.text for message in reversed(history) if message.role == "user"), "")
+        heard = next((message.text for message in reversed(history) if message.role == "user"), "")[:LONGEST]
         said = next((m for m in reversed(history) if m.role == "assistant" and m.text), Message(role="assistant"))
         untold = history[:-1] if len(history) > 1 and history[-2].role == "tool" and state.tool is not None else ()
         before = Before(said=said.text, interrupted=said.interrupted, result=_result(untold) if untold else None)

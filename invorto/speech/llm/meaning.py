@@ -21,6 +21,8 @@ KEPT = 20_000
 """Vectors that are kept, 30 MB: the examples of a hundred agents."""
 BATCH = 4
 """Texts in one order, about 50 ms: what was just heard waits for no more than that."""
+ROOM = 32
+"""Orders that learning may pile up, half of what the worker takes."""
 PATIENCE, PATIENCE_FOR_EXAMPLES = 0.6, 0.2
 """Seconds that an answer waits, for what was heard and then for what is new of the agent, before words alone do."""
 
@@ -71,6 +73,8 @@ class Meaning:
         """Have vectors made for texts that will be wanted."""
         missing = [text for text in texts if text not in self._vectors and text not in self._ordered]
         for at in range(0, len(missing), BATCH):
+            if self._worker.pending >= ROOM:
+                return  # what callers say must never be refused: the rest is learnt when it is asked for
             self._order(missing[at : at + BATCH], urgent)
 
     def _order(self, texts: list[str], urgent: int) -> None:

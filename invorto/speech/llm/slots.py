@@ -23,7 +23,7 @@ _LEAD = re.compile(rf"^(?:(?:{_FILLER}|{_NAME_IS}|{_IT_IS}|put it under|under)\b
 _NAMED = re.compile(rf"\b(?:{_NAME_IS}|under the name(?: of)?)\s+([^,.;!?]{{2,60}})", re.IGNORECASE)
 _PRESENTED = re.compile(r"\b(?:[Ii] am|[Ii]'m|[Tt]his is|[Ii]t's|[Ii]t is)\s+([A-Z][^,.;!?]{1,60})")
 _TAIL = re.compile(r"[\s,.;!?]+(?:please|thanks|thank you|speaking|here)?[\s.,;!?]*$", re.IGNORECASE)
-_EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]++@[\w-]++(?:\.[\w-]++)++")
 _SIGNS = {"dot": ".", "period": ".", "underscore": "_", "dash": "-", "hyphen": "-", "minus": "-", "plus": "+"}
 
 

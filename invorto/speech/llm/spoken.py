@@ -52,12 +52,7 @@ def cardinal(words: list[str], at: int) -> tuple[int, int] | None:
     if at >= len(words):
         return None
     if words[at].replace(",", "").isdecimal():
-        if len(words[at]) > 18:  # a number nobody means, and too long to be read as one
-            return None
-        value, end = int(words[at].replace(",", "")), at + 1
-        if end < len(words) and words[end] in _SCALES:
-            return value * _SCALES[words[end]], 2
-        return value, 1
+        return _in_figures(words, at)
     total, current, place, smallest = 0, None, at, 10**9
     while place < len(words):
         word = words[place]
@@ -90,12 +85,21 @@ def cardinal(words: list[str], at: int) -> tuple[int, int] | None:
     return total + current, place - at
 
 
+def _in_figures(words: list[str], at: int) -> tuple[int, int] | None:
+    if len(words[at]) > 18:  # a number nobody means, and too long to be read as one
+        return None
+    value, end = int(words[at].replace(",", "")), at + 1
+    if end < len(words) and words[end] in _SCALES:
+        return value * _SCALES[words[end]], 2
+    return value, 1
+
+
 def ordinal(words: list[str], at: int) -> tuple[int, int] | None:
     """Read the ordinal that begins at a word, such as ``21st`` or ``twenty first``: its value, and its words."""
     if at >= len(words):
         return None
     word = words[at]
-    if found := re.fullmatch(r"(\d+)(?:st|nd|rd|th)", word):
+    if found := re.fullmatch(r"(\d{1,3})(?:st|nd|rd|th)", word):
         return int(found[1]), 1
     if word in _ORDINALS:
         return _ORDINALS[word], 1

@@ -7,7 +7,7 @@ from datetime import date
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invorto.model.agent import Faq, Flow, Intent, Slot
@@ -213,6 +213,7 @@ def test_a_foreign_state_is_a_beginning(data: object) -> None:
     assert State.unpacked(data) == State()
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(

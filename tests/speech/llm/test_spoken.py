@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time as time_module
 from datetime import date, time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invorto.model.agent import Slot
 from invorto.speech.llm.calendar import find_date, find_time
+from invorto.speech.llm.dialogue import LONGEST
 from invorto.speech.llm.polarity import agreed
 from invorto.speech.llm.slots import Context, extract, filled, find_email, say_date, say_time
 from invorto.speech.llm.spoken import cardinal, digits, ordinal, tokens
@@ -200,6 +202,7 @@ def test_yes_and_no(text: str, expected: bool | None) -> None:
     assert agreed(text) is expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from([None, *(slot.name for slot in SLOTS)]))
 def test_nothing_that_is_said_is_an_error(text: str, asked: str | None) -> None:
     """Whatever the ear makes of a noise, the dialogue reads it."""
@@ -212,15 +215,27 @@ _SOUP = st.lists(
     st.sampled_from([
         "half", "past", "quarter", "to", "at", "three", "thirty", "21st", "of", "may", "the", "twenty", "first", "in",
         "two", "weeks", "am", "pm", "noon", "24", "/", "12", ":", ".", "double", "oh", "and", "hundred", "lakh", "next",
-        "tuesday", "2026", "-", "31", "february", "o'clock", "a", "one", "99999999999999999999", "9" * 5000, "999999999999999999", "\u00b2", "\u0663",
+        "tuesday", "2026", "-", "31", "february", "o'clock", "a", "one", "9" * 20, "9" * 18, "\u00b2", "\u0663",
     ]),
     max_size=12,
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_SOUP.map(" ".join))
 def test_nor_is_any_order_of_the_words_that_count(text: str) -> None:
     """Words of numbers, days and times in any order are read without an error."""
     find_date(tokens(text), SUNDAY)
     find_time(tokens(text), asked=True)
     extract(text, SLOTS, "phone", CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 20_000, "9," * 10_000, "a." * 10_000, "at " * 7000, "1st" * 7000, "9" * 5000 + "th"]
+)
+def test_long_text_takes_no_time(text: str) -> None:
+    """Somebody who types 20,000 characters does not stop the calls of the others."""
+    began = time_module.process_time()
+    extract(text[:LONGEST], SLOTS, "email", CONTEXT)
+    assert time_module.process_time() - began < 0.2
+    find_date(tokens(text), SUNDAY)
