@@ -96,3 +96,10 @@ class PeerError(InvortoError):
     def __init__(self, close_code: int, reason: str) -> None:
         super().__init__(reason)
         self.close_code, self.reason = close_code, reason
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Give the first single error of a group; of any other, itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from invorto.api.app import make_app
 from invorto.api.deps import ApiDeps, Part
 from invorto.api.hypercorn import HttpServer
 from invorto.config import Config
-from invorto.errors import UsageError
+from invorto.errors import StoreUnavailable, UsageError
 from invorto.model.agent import AgentConfig
 from invorto.model.agent_document import installation
 from invorto.model.ids import new_id
@@ -103,14 +103,18 @@ async def open_resources(config: Config, progress: Progress = silent) -> AsyncGe
     if stores.db_url is None or stores.redis_url is None:
         missing = [name for name, url in (("DB_URL", stores.db_url), ("REDIS_URL", stores.redis_url)) if url is None]
         raise UsageError(f"{' and '.join(missing)} must be set; `invorto dev` brings stores of its own")
-    if behind := await pending(stores.db_url):
+    with _reached("DB_URL"):
+        behind = await pending(stores.db_url)
+    if behind:
         raise UsageError(
             f"the database lacks {len(behind)} migrations, the first is {behind[0]}: run `invorto migrate`"
         )
     recordings = recordings_folder(stores.recordings_url, stores.data_dir)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(stores.db_url, stores.db_pool_size))
-        redis = await stack.enter_async_context(open_redis(stores.redis_url))
+        with _reached("DB_URL"):
+            database = await stack.enter_async_context(open_database(stores.db_url, stores.db_pool_size))
+        with _reached("REDIS_URL"):
+            redis = await stack.enter_async_context(open_redis(stores.redis_url))
         engines = await stack.enter_async_context(open_engines(configured(config), config, progress))
         write, note = partial(ledger_rows.write, database), partial(ledger_rows.note, database)
         metrics = Metrics()
@@ -128,6 +132,15 @@ async def open_resources(config: Config, progress: Progress = silent) -> AsyncGe
         )
         metrics.watch_live_calls(lambda: ground.live.held)
         yield ground.build(new_id("n"))
+
+
+@contextmanager
+def _reached(setting: str) -> Generator[None]:
+    """Say which setting leads to the store that cannot be reached."""
+    try:
+        yield
+    except StoreUnavailable as away:
+        raise UsageError(f"{away}: is it running, and does {setting} lead to it?") from None
 
 
 @attrs.frozen(kw_only=True)

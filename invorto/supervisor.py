@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from invorto.config import Config
-from invorto.errors import StartFailed
+from invorto.errors import InvortoError, StartFailed, first_of
 from invorto.model.call import EndReason
 from invorto.observability.logs import set_up_logs
 from invorto.realtime.door import serve_door
@@ -45,19 +45,29 @@ class Service(Protocol):
 
 @attrs.define
 class Stop:
-    """That the process is to stop: at first in order, then at once."""
+    """That the process is to stop: in order, then without waiting for calls to end, then without a goodbye."""
 
     asked: trio.Event = attrs.field(factory=trio.Event)
     hurried: trio.Event = attrs.field(factory=trio.Event)
+    """Asked again: live calls are waited for no longer, and hear their goodbye."""
+    cut: trio.Event = attrs.field(factory=trio.Event)
+    """And again: nothing is waited for but what calls leave."""
     failed: str | None = None
     """The service whose failure made it stop."""
     serving: bool = False
     """Whether the start is over."""
 
     def ask(self) -> None:
-        """Stop; asked a second time, skip the wait for live calls."""
+        """Stop; asked a second time, skip the wait for live calls, and a third time their goodbye."""
+        if self.hurried.is_set():
+            self.cut.set()
         if self.asked.is_set():
             self.hurried.set()
+        self.asked.set()
+
+    def fail(self, service: str) -> None:
+        """Stop in order for the failure of a service, which is told in the end."""
+        self.failed = self.failed or service
         self.asked.set()
 
 
@@ -106,7 +116,7 @@ async def serve(
 async def listen_for_signals(
     stop: Stop, starting: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Ask for the stop at SIGTERM and SIGINT; a second one hurries it, and one during the start ends that."""
+    """Ask for the stop at SIGTERM and SIGINT; more of them hurry it, and one during the start ends that."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
         async for number in signals:
@@ -158,23 +168,38 @@ async def supervise(
                 await stop.asked.wait()
                 await _drain(resources, resources.config.limits.drain_timeout, stop, calls)
             resources.http.drain()
-            with trio.move_on_after(HTTP_GRACE):
-                await resources.http.wait_idle()
+            await _wait(resources.http.wait_idle, HTTP_GRACE, stop.cut)
             front.cancel_scope.cancel()
         back.cancel_scope.cancel()
     log.info("stopped")
 
 
-async def _essential(  # noqa: ASYNC128 - it is passed on
+async def _essential(
     name: str, service: Service, stop: Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Run a service that the house cannot do without: when it fails, live calls end in order, and the process too."""
+    """Run a service that the house cannot do without: when it ends, live calls end in order, and the process too."""
+    started = False
+
+    class Status:
+        """Passes on that the service has started, and remembers it."""
+
+        def started(self, value: None = None) -> None:
+            nonlocal started
+            started = True
+            task_status.started(value)
+
     try:
-        await service(task_status=task_status)
+        await service(task_status=Status())
+        log.critical("service_ended", service=name)
+    except* InvortoError as group:
+        if not started:
+            raise
+        log.critical("service_failed", service=name, error=str(first_of(group)))
     except* Exception as group:
         log.critical("service_failed", service=name, exc_info=group)
-        stop.failed = stop.failed or name
-        stop.asked.set()
+    if not started:
+        raise StartFailed(f"{name} does not start, see the log")
+    stop.fail(name)
 
 
 async def _drain(resources: Resources, patience: float, stop: Stop, calls: trio.Nursery) -> None:
@@ -183,18 +208,25 @@ async def _drain(resources: Resources, patience: float, stop: Stop, calls: trio.
     live.draining = True
     resources.health.ready = False
     log.info("draining", calls=live.held, patience=patience)
-    with trio.move_on_after(patience):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_hurry, stop, nursery.cancel_scope)
-            await live.wait_empty()
-            nursery.cancel_scope.cancel()
+    await _wait(live.wait_empty, patience, stop.hurried)
     if live.held:
+        log.info("saying_goodbye", calls=live.held)
         live.leave(EndReason.DRAINED)
-        with trio.move_on_after(GOODBYE if not stop.hurried.is_set() else 1.0):
-            await live.wait_empty()
+        await _wait(live.wait_empty, GOODBYE, stop.cut)
+    if live.held:
+        log.warning("calls_cut", calls=live.held)
     calls.cancel_scope.cancel()
 
 
-async def _hurry(stop: Stop, scope: trio.CancelScope) -> None:
-    await stop.hurried.wait()
-    scope.cancel()
+async def _wait(what: Callable[[], Awaitable[None]], seconds: float, skip: trio.Event) -> None:
+    """Wait until *what* returns, but not longer than *seconds*, and not after *skip*."""
+
+    async def skipped(scope: trio.CancelScope) -> None:
+        await skip.wait()
+        scope.cancel()
+
+    with trio.move_on_after(seconds):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(skipped, nursery.cancel_scope)
+            await what()
+            nursery.cancel_scope.cancel()

@@ -12,8 +12,7 @@ import attrs
 import structlog
 import trio
 
-from invorto.errors import InvortoError
-from invorto.errors import InvortoError, StoreUnavailable
+from invorto.errors import InvortoError, StoreUnavailable, first_of
 from invorto.model.agent import AgentConfig
 from invorto.model.call import Call, EndReason
 from invorto.model.event_ids import EventClock
@@ -117,11 +116,10 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
                 failure = first_of(group)
             finally:
                 with trio.move_on_after(house.deadlines.finish, shield=True):
-                    try:
+                    with _going_on("finish"):
                         await life.finish(failure, started_at)
-                    except Exception:
-                        log.exception("finish_failed")
-                    await life.let_go()
+                    with _going_on("lines"):
+                        await life.let_go()
             if failure is not None:
                 if life.live_call is None:
                     raise failure
@@ -142,13 +140,6 @@ def _going_on(what: str) -> Generator[None]:
     except Exception as error:
         expected = isinstance(error, InvortoError)
         log.error("call_end_failed", part=what, error=str(error), exc_info=None if expected else error)
-
-
-def first_of(error: BaseException) -> BaseException:
-    """Give the first single error of a group."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 @attrs.define
@@ -207,20 +198,20 @@ class _Life:
             finished, self.call, self.agent, reason, teller=self.teller, started_at=started_at,
             duration=now - self.began, usd_inr=self.house.usd_inr,
         )  # fmt: skip
-        try:
-            with _going_on("record"):
-                done = None
-                with _going_on("conversation"):
-                    done = record(conversation=live.conversation if live else None, recording=self.recording)
-                # Better no transcript than a call that never ends.
-                done = done or record(conversation=None, recording=None)
-                await self.house.ledger.finish(done)
-                self.house.measures.call_ended(done)
-            with _going_on("timeline"):
-                await self.house.timeline.expire(self.call.id)
-        finally:
-            if live is not None:
-                await live.close(self.house.deadlines.goodbye)
+        done = None
+        with _going_on("record"):
+            done = record(conversation=live.conversation if live else None, recording=self.recording)
+        # Better no transcript than a call that never ends.
+        done = done or record(conversation=None, recording=None)
+        with _going_on("ledger"):  # neither stored nor on disk: the ledger still holds it
+            await self.house.ledger.finish(done)
+        self.house.measures.call_ended(done)
+        await self.house.timeline.expire(self.call.id)
+
+    async def let_go(self) -> None:
+        """Close what lines are left."""
+        if self.live_call is not None:
+            await self.live_call.close(self.house.deadlines.goodbye)
 
     async def _record(self, stack: AsyncExitStack) -> Recording | None:
         wanted = self.agent.recording.enabled if self.call.recording is None else self.call.recording

@@ -13,6 +13,8 @@ class Deadlines:
     """Until an engine begins to answer, and between two pieces of its answer."""
     first_audio: float = 8.0
     """Until a sentence begins to sound, and between two pieces of it."""
+    begin: float = 5.0
+    """For a call's row to be written. Nothing else cuts it short: a row that nobody knows of would live for ever."""
     finish: float = 10.0
     """For the end of a call to be written, whatever else is going on."""
     goodbye: float = 5.0

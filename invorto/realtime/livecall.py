@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 import trio
 
-from invorto.errors import Forbidden, Invalid, InvortoError, NotSupported, UsageError
+from invorto.errors import Forbidden, Invalid, InvortoError, NotSupported, UsageError, first_of
 from invorto.model.agent import AgentConfig
 from invorto.model.agent_document import change_live
 from invorto.model.call import Call, EndReason
@@ -89,7 +89,7 @@ class LiveCall:
             self._begun.set()
         self.conversation.post(t.Leave(reason, goodbye))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the call for an error of one of its lines."""
         log.error("line_failed", exc_info=error)
         self.leave(EndReason.ERROR, goodbye=False)
@@ -103,6 +103,7 @@ class LiveCall:
         A second talking line takes over: the old one closes 4001 ``replaced``. A *listening* one is not heard.
         """
         lines = self.conversation.teller.lines
+        old = None
         if listening:
             lines.append(line)
         else:
@@ -110,13 +111,15 @@ class LiveCall:
             lines.insert(0, line)
             if old is not None:
                 lines.remove(old)
-                await old.close(4001, "replaced")
         try:
-            await self._read(line, listening=listening)
-        except Exception as error:
+            async with trio.open_nursery() as nursery:
+                if old is not None:  # one whose network is gone takes its time, in which the new one is heard
+                    nursery.start_soon(old.close, 4001, "replaced")
+                await self._read(line, listening=listening)
+        except* Exception as group:
             if listening or self._line is not line:
                 raise
-            self.fail(error)
+            self.fail(first_of(group))
         finally:
             if line in lines:
                 lines.remove(line)

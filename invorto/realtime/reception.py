@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from invorto.config import Limits
-from invorto.errors import Conflict, Invalid, LimitReached, NotFound, PeerError, Unavailable, UsageError
+from invorto.errors import Conflict, Invalid, LimitReached, NotFound, PeerError, ProviderFailed, Unavailable, UsageError
 from invorto.model.agent import Agent, AgentConfig
 from invorto.model.agent_document import resolve
 from invorto.model.call import Call, CallStatus, Direction
@@ -61,14 +61,22 @@ class Reception:
             listening = joined and self._joins(live, admission)
             if live is None:
                 live = await self._begin(admission)
-            line = WebLine.of(socket, admission, live.next_id, self.limits)
-            hello = Connected(
-                call_id=live.id, timestamp=round(self.house.wall() * 1000), agent_id=admission.agent.id,
-                session_id=secrets.token_hex(8), resumed=joined, protocol=SUBPROTOCOL,
-            )  # fmt: skip
-            line.tell(hello, live.next_id())
-            return line, live, listening
+            try:
+                return self._welcome(admission, socket, live, joined=joined), live, listening
+            except Exception as error:
+                if not joined:
+                    live.fail(error)  # it would wait for a line that never comes
+                raise
         raise _away(1011, "store_unavailable", "the call could not be opened in time")
+
+    def _welcome(self, admission: Admission, socket: VoiceSocket, live: LiveCall, *, joined: bool) -> WebLine:
+        line = WebLine.of(socket, admission, live.next_id, self.limits)
+        hello = Connected(
+            call_id=live.id, timestamp=round(self.house.wall() * 1000), agent_id=admission.agent.id,
+            session_id=secrets.token_hex(8), resumed=joined, protocol=SUBPROTOCOL,
+        )  # fmt: skip
+        line.tell(hello, live.next_id())
+        return line
 
     def _joins(self, live: LiveCall, admission: Admission) -> bool:
         """Tell whether a socket joins a live call to listen only; False: it takes over. Raises `PeerError`."""
@@ -104,6 +112,8 @@ class Reception:
         except Unavailable as lost:
             code = 1001 if lost.code == "draining" else 1011
             raise _away(code, lost.code, str(lost)) from None
+        except ProviderFailed as failed:
+            raise _away(1011, "provider_failed", f"the {failed.stage} engine failed") from failed
         except (Invalid, NotFound, UsageError) as broken:
             raise _away(4004, "agent_not_found", str(broken)) from None
 

@@ -23,7 +23,7 @@ from invorto.storage.postgres import Database
 from tests.journeys.house import Reach
 
 STRICT = (sys.executable, "-X", "dev", "-W", "error")
-QUIET: Mapping[str, Any] = {"greeting": "", "silence": {"afterMs": 60_000}, "recording": {"enabled": False}}
+QUIET: Mapping[str, Any] = {"greeting": "", "silence": {"nudgeAfter": 600, "hangUpAfter": 3600}, "recording": {"enabled": False}}
 """An agent who does not begin, and waits: its calls cost little."""
 
 
