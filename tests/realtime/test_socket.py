@@ -154,7 +154,7 @@ async def test_a_peer_that_breaks_the_protocol_hears_why(opened: Opened, data: b
     """The close says what was wrong and arrives although more of the nonsense is on its way."""
     async with opened() as (socket, peer):
         await peer.say("fine")
-        await peer.stream.send_all(data + bytes(5000))
+        await peer.stream.send_all(data + bytes(200_000))
         assert await socket.receive() == "fine"
         for _ in range(2):
             with pytest.raises(Closed) as raised:

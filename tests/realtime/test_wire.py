@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket as stdlib
 
 import pytest
@@ -36,6 +37,23 @@ async def test_a_wire_that_was_cut_is_gone(kind: str):
     with pytest.raises(Gone):
         await wire.drain(b"x")
     await far.aclose()
+
+
+async def test_a_number_that_was_given_away_is_not_ours():
+    """Who gets the descriptor of a wire that was cut hears nothing of it."""
+    left, right = stdlib.socketpair()
+    number = left.fileno()
+    wire = wire_of(trio.SocketStream(trio.socket.from_stdlib_socket(left)))
+    await wire.cut()
+    mine, other = stdlib.socketpair()
+    with right, mine, other:
+        reused = {mine.fileno(), other.fileno()}
+        if number not in reused:
+            os.dup2(mine.fileno(), number)
+        with pytest.raises(Gone):
+            wire.write(b"stray")
+        if number not in reused:
+            os.close(number)
 
 
 @pytest.mark.parametrize("kind", ["socket", "memory"])
