@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import Any, NoReturn, override
+from typing import NoReturn, override
 
-import attrs
-import msgspec
 import numpy as np
 import trio
 
-from invorto.convert import structure
-from invorto.errors import Invalid, ProviderFailed, UsageError
+from invorto.errors import ProviderFailed
 from invorto.model.agent import SttSettings, TtsSettings
 from invorto.speech.opening import Opening
 from invorto.speech.ports import (
@@ -36,59 +33,11 @@ from invorto.speech.ports import (
     Usage,
     Word,
 )
+from invorto.speech.script import Reply, Script, read_script
 
 SECONDS_PER_WORD = 0.3
 CHUNK = 0.1
 """Seconds of audio in one piece of a scripted sentence."""
-
-
-@attrs.frozen(kw_only=True)
-class Tool:
-    """A tool that a scripted answer calls."""
-
-    name: str
-    args: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-
-
-@attrs.frozen(kw_only=True)
-class Reply:
-    """One scripted answer: words, then a tool, or no answer at all."""
-
-    say: str = ""
-    tool: Tool | None = None
-    then: str | None = None
-    """A tool without arguments, such as ``end_call``, called after the words."""
-    fail: str | None = None
-    """Fails with this message, after the words."""
-    stall: bool = False
-    """Never comes to an end, after the words."""
-
-
-@attrs.frozen(kw_only=True)
-class Script:
-    """What the engines do: delays in milliseconds, lists begin again when they are through."""
-
-    stt_ms: float = 0
-    """From the pause to the final words."""
-    partial_ms: float = 200
-    """From the beginning of speech to the first half of the words."""
-    llm_ms: float = 0
-    """From the question to the first word; the others follow at once."""
-    tts_ms: float = 0
-    """From the sentence to its first audio."""
-    heard: tuple[str, ...] = ("hello",)
-    """What the caller is taken to say, utterance by utterance."""
-    replies: tuple[Reply, ...] = (Reply(say="Hello."),)
-    rate: float = 0
-    """How much faster than real time speech is made; 0: all at once."""
-
-    @classmethod
-    def parse(cls, document: object) -> Script:
-        """Make a script of parsed JSON, where a reply may be just its words; `Invalid` says what is wrong."""
-        if isinstance(document, dict) and isinstance(document.get("replies"), list | tuple):
-            replies = [{"say": one} if isinstance(one, str) else one for one in document["replies"]]
-            document = document | {"replies": replies}
-        return structure(document, cls)
 
 
 class Timetable:
@@ -281,14 +230,6 @@ class ScriptedTts(Tts):
     async def say(self, text: str, settings: TtsSettings, rate: int) -> AsyncIterator[AsyncIterator[Speech]]:
         """Hum one sentence."""
         yield _Tone(text, rate, self._script, settings.rate)
-
-
-def read_script(text: str | None) -> Script:
-    """Read the setting ``SCRIPTED_ENGINE``; `UsageError` says what is wrong with it."""
-    try:
-        return Script.parse(msgspec.json.decode(text)) if text else Script()
-    except (msgspec.DecodeError, Invalid) as error:
-        raise UsageError(f"SCRIPTED_ENGINE is wrong: {error}") from None
 
 
 @asynccontextmanager

@@ -68,7 +68,7 @@ async def test_dropped() -> None:
         await worker.wait_ready()
         late: list[Any] = []
         for _ in range(3):
-            number = worker.submit("count", {"to": 50, "each": 0.02}, lambda body, last: late.append(body))
+            number = worker.submit("count", {"to": 200, "each": 0.02}, lambda body, last: late.append(body))
             await trio.sleep(0.1)
             began = time.perf_counter()
             worker.drop(number)
