@@ -83,10 +83,11 @@ def demo(save: Path | None, **options: str | None) -> int | None:
     Starts what `invorto dev` starts, in a folder of its own, and calls the demo agent over the real voice socket. The
     caller is speech from files. Exit code 0 only if what was asked was understood and answered.
     """
-    config = _config(options)
+    data = options["DATA_DIR"]
+    config = _config({**options, "LOG_LEVEL": options["LOG_LEVEL"] or "error"})
     from invorto.demo import demo as body
 
-    return _run(body, config, save)
+    return _run(body, config, save, Path(data) if data else None)
 
 
 @cli.command(short_help="A server with everything it needs, as children of this one process.")
@@ -104,7 +105,7 @@ def dev(*, use_system: bool, **options: str | None) -> int | None:
     config = _config(options)
     from invorto.dev import dev as body
 
-    return _run(body, config, use_system)
+    return _run(body, config, use_system=use_system)
 
 
 @cli.command(short_help="Speak sound files to a running server and save what comes back.")
@@ -135,19 +136,33 @@ def talk(
 @HOST
 @LOG
 @click.option("--only", metavar="PARTS", help=f"Comma list of the parts to run: {', '.join(PARTS)}.  [all]")
-def serve(only: str | None, **options: str | None) -> int | None:
+@click.option(
+    "--workers", metavar="K", type=click.IntRange(1, 256), default=1, show_default=True,
+    help="Processes on the same ports, each a node of its own with its own limits.",
+)  # fmt: skip
+def serve(only: str | None, workers: int, **options: str | None) -> int | None:
     """Serve until SIGTERM or Ctrl-C.
 
     A first signal drains: no new calls, live ones go on until they end or DRAIN_TIMEOUT is over. A second one skips
-    the wait.
+    the wait, a third the goodbye. With --workers a process that dies is replaced.
     """
     parts = frozenset(part.strip() for part in only.split(",")) if only is not None else frozenset(PARTS)
     if unknown := sorted(parts - set(PARTS)):
         raise click.BadParameter(f"no such part: {', '.join(unknown)}", param_hint="--only")
     config = _config(options)
-    from invorto.supervisor import serve as body
+    if workers == 1:
+        from invorto.supervisor import serve as body
 
-    return _run(body, config, parts)
+        return _run(body, config, parts)
+    from invorto.workers import reserved, spread
+
+    with reserved(config) as config:
+        worker = spread(workers, config)
+        if isinstance(worker, int):
+            return worker
+        from invorto.supervisor import serve as body  # not before: the parent stays small, and without threads
+
+        return _run(body, config, parts, shared=True, ready=worker.ready)
 
 
 @cli.command(short_help="Bring the database's schema up to date.")

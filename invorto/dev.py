@@ -6,8 +6,8 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from importlib import resources as files
 from pathlib import Path
@@ -20,10 +20,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from invorto.config import Config
-from invorto.errors import NotFound, UsageError
+from invorto.errors import NotFound, StartFailed, UsageError
 from invorto.resources import Resources
 from invorto.storage import agents, keys, tenants
-from invorto.storage.embedded import open_stores
+from invorto.storage.embedded import check_unowned, open_stores
 from invorto.storage.migrate import migrate
 from invorto.storage.postgres import Database
 from invorto.supervisor import Stop, serve
@@ -44,19 +44,25 @@ class Seed:
 
 async def dev(config: Config, *, use_system: bool = False) -> int:
     """Serve until Ctrl-C, and leave nothing running; what was kept is found again the next time."""
-    console = Console(stderr=True)
+    console, folder = Console(stderr=True), config.stores.data_dir
+    check_unowned(folder.absolute())  # noqa: ASYNC240 - before a port is taken: one may be taken by the owner
+    told = False
 
     async def show(resources: Resources, addresses: list[tuple[str, int]], _: Stop) -> None:
         url = base_url(config, addresses)
-        made = await seed(resources.database, config.stores.data_dir)
-        remember(config.stores.data_dir, url, made)
+        nonlocal told
+        with _writing(folder):
+            made = await seed(resources.database, folder)
+            told = True
+            remember(folder, url, made)
         console.print(_welcome(url, made))
 
     prepare = partial(embedded, use_system=use_system, progress=lambda text: console.print(f"[dim]{text}"))
     try:
         return await serve(config, prepare=prepare, ready=show)
     finally:
-        (config.stores.data_dir / "dev.json").unlink(missing_ok=True)
+        if told:  # else it is another's
+            (folder / "dev.json").unlink(missing_ok=True)
 
 
 async def embedded(
@@ -66,7 +72,8 @@ async def embedded(
     folder = config.stores.data_dir
     urls = await stack.enter_async_context(open_stores(folder, progress=progress, use_system=use_system))
     await migrate(urls.db_url)
-    keyring = config.secrets.secret_keys or (_secret_key(folder / "secret.key"),)
+    with _writing(folder):
+        keyring = config.secrets.secret_keys or (_secret_key(folder / "secret.key"),)
     return attrs.evolve(
         config,
         stores=attrs.evolve(config.stores, db_url=urls.db_url, redis_url=urls.redis_url),
@@ -111,6 +118,15 @@ def recall(folder: Path) -> Mapping[str, str]:
         return json.loads((folder / "dev.json").read_text())
     except (OSError, ValueError):
         raise UsageError("no server runs here: start `invorto dev`, or give --url and --key") from None
+
+
+@contextmanager
+def _writing(folder: Path) -> Generator[None]:
+    """Say in a sentence that the folder takes no more files."""
+    try:
+        yield
+    except OSError as error:
+        raise StartFailed(f"cannot write in {folder} ({error.strerror}): make room, or set DATA_DIR") from error
 
 
 def _secret_key(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from invorto.errors import StartFailed
+from invorto.errors import UsageError
 
 _BACKLOG = 1024
 # Connections that the kernel holds for us: a burst of clients after a restart.
@@ -25,7 +25,7 @@ async def open_listeners(
     """Listen on every address of *host*; port 0 takes a free one, the same for all. Closed at the end.
 
     *shared* lets other processes that say so too listen on the same port (SO_REUSEPORT), and the kernel deals out the
-    connections. What cannot be bound raises `StartFailed`, in a sentence that names the port and *setting*.
+    connections. What cannot be bound raises `UsageError`, in a sentence that names the port and *setting*.
     """
     listeners: list[trio.SocketListener] = []
     try:
@@ -43,7 +43,7 @@ async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     try:
         return await trio.socket.getaddrinfo(host, port, type=stdlib.SOCK_STREAM, flags=stdlib.AI_PASSIVE)
     except OSError as error:
-        raise StartFailed(
+        raise UsageError(
             f"BIND_HOST {host!r} is no address of this machine ({error.strerror}); try 127.0.0.1"
         ) from None
 
@@ -62,14 +62,20 @@ async def _bound(
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
-        raise StartFailed(_sentence(error, address, setting)) from None
+        raise UsageError(refusal(error, address, setting)) from None
     except BaseException:
         bound.close()
         raise
     return bound
 
 
-def _sentence(error: OSError, address: tuple[Any, ...], setting: str) -> str:
+def unknown(error: OSError, host: str) -> str:
+    """Say that *host* is no address, and what to do."""
+    return f"BIND_HOST {host!r} is no address of this machine ({error.strerror}); try 127.0.0.1"
+
+
+def refusal(error: OSError, address: tuple[Any, ...], setting: str) -> str:
+    """Say why *address*, which *setting* names, cannot be listened on, and what to do."""
     host, port = address[0], address[1]
     match error.errno:
         case errno.EADDRINUSE:

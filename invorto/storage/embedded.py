@@ -112,8 +112,7 @@ async def _owned(folder: Path) -> AsyncIterator[int]:
                 owner = os.pread(lock, 64, 0).decode("ascii", "replace")
                 pid = owner.partition(" ")[0]
                 if attempt == 100 or (pid.isdigit() and owner == _name(int(pid))):
-                    text = f"{folder} is in use by process {pid or 'unknown'}: stop it, or choose another folder"
-                    raise UsageError(text) from error
+                    raise _in_use(folder, pid) from error
                 await trio.sleep(0.1)  # the owner is gone, its children are about to be
         os.truncate(lock, 0)
         os.pwrite(lock, _name(os.getpid()).encode(), 0)
@@ -121,6 +120,19 @@ async def _owned(folder: Path) -> AsyncIterator[int]:
         os.truncate(lock, 0)
     finally:
         os.close(lock)
+
+
+def check_unowned(folder: Path) -> None:
+    """Raise `UsageError` if a living process runs stores in *folder*: to know it before anything else is done."""
+    with suppress(OSError):
+        owner = (folder / "lock").read_text("ascii", "replace")
+        pid = owner.partition(" ")[0]
+        if pid.isdigit() and owner == _name(int(pid)):
+            raise _in_use(folder, pid)
+
+
+def _in_use(folder: Path, pid: str) -> UsageError:
+    return UsageError(f"{folder} is in use by process {pid or 'unknown'}: stop it, or choose another folder")
 
 
 def _name(pid: int) -> str:

@@ -15,7 +15,7 @@ import trio
 from structlog.testing import capture_logs
 from trio_websocket import ConnectionClosed
 
-from invorto.errors import StartFailed
+from invorto.errors import UsageError
 from invorto.realtime import door as door_module
 from invorto.realtime.door import PrefixedStream, Route, Upgrade, serve_door
 from invorto.realtime.head import Refused, Request
@@ -266,9 +266,9 @@ async def test_a_taken_port_is_told_in_a_sentence():
     """Who starts a second server reads which port is taken and which setting to change."""
     async with open_listeners("127.0.0.1", 0) as (listener,):
         port = address_of(listener.socket)[1]
-        with pytest.raises(StartFailed, match=rf"port {port} on 127\.0\.0\.1 is taken: .* REALTIME_PORT"):
+        with pytest.raises(UsageError, match=rf"port {port} on 127\.0\.0\.1 is taken: .* REALTIME_PORT"):
             await listen("127.0.0.1", port, setting="REALTIME_PORT")
-        with pytest.raises(StartFailed, match="is taken"):
+        with pytest.raises(UsageError, match="is taken"):
             await listen("127.0.0.1", port, shared=True)
     assert await listen("127.0.0.1", port) == port
 
@@ -276,7 +276,7 @@ async def test_a_taken_port_is_told_in_a_sentence():
 @pytest.mark.parametrize("host", ["203.0.113.7", "no such host", "256.1.1.1"])
 async def test_a_host_that_is_not_ours_is_told_in_a_sentence(host: str):
     """BIND_HOST is named, with what would do."""
-    with pytest.raises(StartFailed, match=r"BIND_HOST .*no address of this machine.* 127\.0\.0\.1"):
+    with pytest.raises(UsageError, match=r"BIND_HOST .*no address of this machine.* 127\.0\.0\.1"):
         await listen(host, 0)
 
 
