@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -198,7 +197,7 @@ class Conversation:
                 text, turn=number, began=round(began, 3), ended=round(ended, 3), confidence=self._confidence
             )
         turn = self.mouth.open(number, now)
-        if self.turns.paused_at > -math.inf and self._transcribed_at is not None:
+        if self.turns.paused_at > 0 and self._transcribed_at is not None:
             turn.paused_at, turn.transcribed_at = self.turns.paused_at, self._transcribed_at
         self._transcribed_at = None
         if self.asking is not None and not self.asking.settled:

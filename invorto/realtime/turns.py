@@ -232,8 +232,8 @@ class TurnTaker:
     floor: Floor = attrs.field(default=Floor.OPEN, init=False)
     turn: int = attrs.field(default=-1, init=False)
     """The agent's current or last turn; the caller's next one has the number after it."""
-    paused_at: float = attrs.field(default=-math.inf, init=False)
-    """When the caller last stopped speaking."""
+    paused_at: float = attrs.field(default=0.0, init=False)
+    """When the caller last stopped speaking; 0: not yet."""
     speaking: bool = attrs.field(default=False, init=False)
     """Whether the caller is speaking."""
     _owed: int = attrs.field(default=0, init=False)
@@ -321,7 +321,7 @@ class TurnTaker:
                 self._listen()
             case Floor.AGENT if self._answering and not self._audible and self._may_interrupt:
                 self._unanswered = True
-                return self._yield_floor(now)
+                return self._yield_floor()
             case Floor.AGENT if self._audible and self._may_interrupt:
                 self._forget_words()
                 self.floor, self._hushed_at = Floor.HUSHED, now
@@ -344,11 +344,11 @@ class TurnTaker:
                 if not self.speaking:
                     self.paused_at = now
             case Floor.HUSHED if self.rules.counts(text):
-                return self._yield_floor(now)
+                return self._yield_floor()
             case Floor.HUSHED if not self.speaking and not self._owed:
                 return self._release()
             case Floor.AGENT if self._audible and self._may_interrupt and self.rules.counts(text):
-                return (Hush(self.turn), *self._yield_floor(now))
+                return (Hush(self.turn), *self._yield_floor())
             case _:
                 pass
         return ()
@@ -405,9 +405,7 @@ class TurnTaker:
         talking = talking or (self.floor is Floor.HELD and self._held_from in {Floor.AGENT, Floor.HUSHED})
         return (Cancel(self.turn),) if talking else ()
 
-    def _yield_floor(self, now: float) -> tuple[Act, ...]:
-        if self.paused_at == -math.inf:
-            self.paused_at = now
+    def _yield_floor(self) -> tuple[Act, ...]:
         self.floor = Floor.CALLER
         self._asked = False
         return (Cancel(self.turn),)
