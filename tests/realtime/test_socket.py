@@ -39,6 +39,11 @@ class Peer:
             self.framing.receive_data(bytes(data))
         return event
 
+    async def babble(self, data: bytes) -> None:
+        """Send bytes as they are, as long as someone takes them."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.stream.send_all(data)
+
     async def leave(self) -> None:
         """Close if that has not been done, so that nobody has to wait for it."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -152,22 +157,21 @@ async def test_a_connection_that_is_reset_is_lost():
 )
 async def test_a_peer_that_breaks_the_protocol_hears_why(opened: Opened, data: bytes, code: int):
     """The close says what was wrong and arrives although more of the nonsense is on its way."""
-    async with opened() as (socket, peer):
+    async with opened() as (socket, peer), trio.open_nursery() as nursery:
         await peer.say("fine")
-        await peer.stream.send_all(data + bytes(200_000))
+        nursery.start_soon(peer.babble, data + bytes(200_000))
         assert await socket.receive() == "fine"
         for _ in range(2):
             with pytest.raises(Closed) as raised:
                 await socket.receive()
             assert raised.value.code == code
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(socket.aclose)
+        nursery.start_soon(socket.aclose)
+        with trio.fail_after(1):
             close = await peer.hear()
             assert isinstance(close, Close)
             assert close.code == code
-            with trio.fail_after(1):
-                assert await peer.hear() is None
-            await peer.stream.aclose()
+            assert await peer.hear() is None
+        await peer.stream.aclose()
 
 
 @KINDS
