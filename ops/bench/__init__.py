@@ -1,0 +1,1 @@
+"""Benches: one command each, a table, and as the last line one JSON object of named figures."""
