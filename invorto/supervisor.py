@@ -149,10 +149,11 @@ async def bind(stack: AsyncExitStack, config: Config, *, shared: bool = False) -
 async def supervise(
     resources: Resources, doors: Doors, parts: frozenset[str], stop: Stop, ready: Ready | None = None
 ) -> None:
-    """Start the back, then the front; wait for *stop*; stop the front, then the back."""
+    """Start the back, then the front; wait for *stop*; stop the front, then the back, the last first."""
     async with trio.open_nursery() as back:
-        for name, service in resources.services().items():
-            await back.start(partial(_essential, name, service, stop))
+        services = [_Service(name, service) for name, service in resources.services().items()]
+        for service in services:
+            await back.start(service.run, stop)
         async with trio.open_nursery() as front:
             async with trio.open_nursery() as calls:
                 reception = resources.reception(calls) if "realtime" in parts else None
@@ -164,42 +165,58 @@ async def supervise(
                 resources.health.ready = stop.serving = True
                 log.info("ready", addresses=[f"{host}:{port}" for host, port in addresses])
                 if ready is not None:
-                    back.start_soon(ready, resources, addresses, stop)
+                    front.start_soon(ready, resources, addresses, stop)
                 await stop.asked.wait()
                 await _drain(resources, resources.config.limits.drain_timeout, stop, calls)
             resources.http.drain()
             await _wait(resources.http.wait_idle, HTTP_GRACE, stop.cut)
             front.cancel_scope.cancel()
+        for service in reversed(services):
+            await service.end()
         back.cancel_scope.cancel()
     log.info("stopped")
 
 
-async def _essential(
-    name: str, service: Service, stop: Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Run a service that the house cannot do without: when it ends, live calls end in order, and the process too."""
-    started = False
+@attrs.define
+class _Service:
+    """A service that the house cannot do without: when it ends, live calls end in order, and the process too."""
 
-    class Status:
-        """Passes on that the service has started, and remembers it."""
+    name: str
+    body: Service
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    over: trio.Event = attrs.field(factory=trio.Event)
+    _status: trio.TaskStatus[None] = attrs.field(default=trio.TASK_STATUS_IGNORED)
+    _started: bool = False
 
-        def started(self, value: None = None) -> None:
-            nonlocal started
-            started = True
-            task_status.started(value)
+    async def run(self, stop: Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run it; what keeps it from starting is raised, what happens later is logged and stops the process."""
+        self._status = task_status
+        try:
+            with self.scope:
+                await self.body(task_status=self)
+                log.critical("service_ended", service=self.name)
+        except* InvortoError as group:
+            if not self._started:
+                raise
+            log.critical("service_failed", service=self.name, error=str(first_of(group)))
+        except* Exception as group:
+            log.critical("service_failed", service=self.name, exc_info=group)
+        finally:
+            self.over.set()
+        if not self._started:
+            raise StartFailed(f"{self.name} does not start, see the log")
+        if not self.scope.cancelled_caught:
+            stop.fail(self.name)
 
-    try:
-        await service(task_status=Status())
-        log.critical("service_ended", service=name)
-    except* InvortoError as group:
-        if not started:
-            raise
-        log.critical("service_failed", service=name, error=str(first_of(group)))
-    except* Exception as group:
-        log.critical("service_failed", service=name, exc_info=group)
-    if not started:
-        raise StartFailed(f"{name} does not start, see the log")
-    stop.fail(name)
+    def started(self, value: None = None) -> None:
+        """Pass on that it can be relied on."""
+        self._started = True
+        self._status.started(value)
+
+    async def end(self) -> None:
+        """Stop it, and wait until it has put away what it holds."""
+        self.scope.cancel()
+        await self.over.wait()
 
 
 async def _drain(resources: Resources, patience: float, stop: Stop, calls: trio.Nursery) -> None:
