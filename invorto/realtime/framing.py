@@ -151,22 +151,21 @@ class Framing:
                 if event is not None:
                     return event
         except PeerError as error:
-            self._fail(error)
+            self._drop(error)
             raise
         return None
 
     def _frame(self) -> tuple[int, bool, bytes] | None:
         """Take one whole frame: opcode, whether it is final, payload. The header alone is enough to refuse it."""
         data, at = self._data, self._at
-        have = len(data) - at
-        if have < 2:
-            self._need = 2
+        self._need = 2
+        if len(data) - at < 2:
             return None
         opcode, size = data[at] & 0x0F, data[at + 1] & 0x7F
         self._check(data[at], data[at + 1])
         start = at + (2 if size < _SHORT else 4 if size == _SHORT else 10)
+        self._need = start - at
         if len(data) < start:
-            self._need = start - at
             return None
         if size >= _SHORT:
             least = _SHORT if size == _SHORT else 65_536
@@ -178,8 +177,8 @@ class Framing:
         if not self._client:
             start += 4
         end = start + size
+        self._need = end - at
         if len(data) < end:
-            self._need = end - at
             return None
         payload = data[start:end]
         self._at, self._need = end, 2
@@ -239,7 +238,7 @@ class Framing:
             return str(payload, "utf-8")
         except UnicodeDecodeError:
             error = PeerError(1007, "text is not UTF-8")
-            self._fail(error)
+            self._drop(error)
             raise error from None
 
     def _close(self, payload: bytes) -> Close:
@@ -256,11 +255,8 @@ class Framing:
         self._drop()
         return Close(code, reason)
 
-    def _fail(self, error: PeerError) -> None:
+    def _drop(self, error: PeerError | None = None) -> None:
         self._broken = error
-        self._drop()
-
-    def _drop(self) -> None:
         self._data, self._at, self._need, self._joined = b"", 0, 2, bytearray()
 
     def binary(self, payload: bytes) -> bytes:
