@@ -179,8 +179,8 @@ class HangUp:
 
 type Act = Reply | Say | Nudge | Goodbye | Hush | Resume | Cancel | HangUp
 
-FINAL_WAIT = 2.0
-"""Seconds after a pause that a transcript is waited for; then the partial one counts."""
+FINAL_WAIT = 4.0
+"""Seconds after a pause that a transcript is waited for; then the partial one counts, of which the end is missing."""
 VERDICT_WAIT = 0.7
 """Seconds more that a hush lasts while the caller is still speaking and no word has come yet."""
 GOODBYE_LIMIT = 5.0

@@ -84,11 +84,11 @@ def test_answers_after_the_pause() -> None:
 
 
 def test_waits_for_the_transcript() -> None:
-    """However long the pause, the answer waits for the words; two seconds, and what is there must do."""
+    """However long the pause, the answer waits for the words; four seconds, and what is there must do."""
     turns = taker()
     play(turns, [(0.0, Listen()), (1.0, SpeechBegan(1.0)), (1.5, Partial("I want")), (2.1, SpeechPaused(2.0))])
-    assert play(turns, [(3.9, None)]) == []
-    assert play(turns, [(5.0, None)]) == [(4.0, Reply(0, "I want"))]
+    assert play(turns, [(5.9, None)]) == []
+    assert play(turns, [(7.0, None)]) == [(6.0, Reply(0, "I want"))]
 
 
 def test_goes_on_after_a_short_pause() -> None:
