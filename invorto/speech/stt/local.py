@@ -51,6 +51,7 @@ class LocalEar(SttStream):
         self._audio = bytearray()
         self._speaking = False
         self._partial: int | None = None
+        self._partial_asked = 0.0
         self._next_partial = 0
         self._orders: set[int] = set()
         self._closed = False
@@ -107,6 +108,7 @@ class LocalEar(SttStream):
     def _guess(self) -> None:
         """Ask for the words so far; at most one such question is on its way."""
         self._next_partial = len(self._audio) + self._bytes(max(PARTIAL, 0.15 * len(self._audio) / WIDTH / self._rate))
+        self._partial_asked = trio.current_time()
         try:
             self._partial = self._order(bytes(self._audio), self._guessed, urgent=1)
         except ProviderFailed:
@@ -116,6 +118,8 @@ class LocalEar(SttStream):
         if last:
             self._orders.discard(self._partial or 0)
             self._partial = None
+            took = trio.current_time() - self._partial_asked  # a machine that is slow is spared for the final words
+            self._next_partial = max(self._next_partial, len(self._audio) + self._bytes(2 * took))
         elif body["text"]:
             self._hear(Partial(body["text"]))
 
