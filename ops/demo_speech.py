@@ -36,17 +36,17 @@ MESSAGE = "libri_0920"
 SENTENCES = {
     "leave_message": "I'd like to leave a message for the doctor, please.",
     "question": "How do I prepare for my visit?",
-    "interrupt": "Actually, I would like to book an appointment for tomorrow.",
+    "interrupt": "I would rather book an appointment for tomorrow.",
     "time": "At half past three, please.",
     "name": "My name is Anna Miller.",
     "confirm": "Yes, that is correct.",
-    "goodbye": "No, thank you, that's all. Goodbye.",
+    "goodbye": "No thanks, that is all, goodbye.",
 }
 
 
 def take(voice: Piper, text: str) -> Samples:
-    """Speak *text* as the caller."""
-    body = {"text": text, "rate": RATE, "pace": PACE}
+    """Speak *text* as the caller, in one breath: a pause would have to be told from the end of the turn."""
+    body = {"text": text.replace(",", ""), "rate": RATE, "pace": PACE}
     pieces = [np.frombuffer(piece["pcm"], "<i2") for piece in voice.work("say", body)]
     return resample(np.concatenate(pieces), round(RATE * HIGHER), RATE)
 

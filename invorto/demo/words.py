@@ -10,7 +10,7 @@ _SAME = {"goodbye": "good bye", "tomorrow": "to morrow", "today": "to day", "oka
 
 def plain(text: str) -> list[str]:
     """Give the words alone: in small letters, without signs, one spelling each."""
-    spoken = re.findall(r"[^\W_]+(?:['’][^\W_]+)?", text.lower().replace("’", "'"))
+    spoken: list[str] = re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower().replace("’", "'"))
     return " ".join(_SAME.get(word, word) for word in spoken).split()
 
 
