@@ -473,7 +473,7 @@ class TurnTaker:
     def _unhold(self, now: float) -> tuple[Act, ...]:
         if self.floor is not Floor.HELD:
             return ()
-        self.floor = self._held_from
+        self.floor, self._alone_since = self._held_from, now
         match self.floor:
             case Floor.AGENT:
                 return (Resume(self.turn),)

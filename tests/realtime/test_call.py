@@ -18,6 +18,8 @@ from invorto.realtime import protocol as p
 from invorto.realtime.call import run_call
 from invorto.realtime.livecall import LiveCall
 from invorto.speech.ports import EngineFailed, Speech
+from invorto.speech.script import Script
+from invorto.speech.scripted import ScriptedTts
 from tests.realtime.stage import MemoryLine, open_house, open_stage, ticket
 
 TABLE: dict[str, Any] = {
@@ -329,6 +331,58 @@ async def test_a_model_that_stalls_is_given_up(autojump_clock: MockClock) -> Non
         await stage.line.wait(13.0)
         codes = [message.code for _, message in stage.line.of(p.ErrorMessage)]
     assert codes == ["provider_failed"]
+
+
+async def test_an_answer_nobody_heard_is_not_remembered(autojump_clock: MockClock) -> None:
+    """Thrown away before its first sound, an answer leaves no trace: the next one is made from the same memory."""
+    script = {**TABLE, "ttsMs": 800, "heard": ["I want a table.", "for two."], "replies": ["First.", "Second."]}
+    async with open_stage({"greeting": None}, script) as stage:
+        await stage.line.speak(1.0)
+        await stage.line.wait(0.6)
+        await stage.line.speak(0.5)
+        await stage.line.wait(2.0)
+    assert [text for _, text in stage.transcript()] == ["I want a table.", "for two.", "First."]
+
+
+class CountingTts(ScriptedTts):
+    """A voice that notes what it is asked to say."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.said: list[str] = []
+
+    @asynccontextmanager
+    async def say(self, text: str, settings: TtsSettings, rate: int) -> AsyncIterator[AsyncIterator[Speech]]:
+        """Say it, and note it."""
+        self.said.append(text.strip())
+        async with super().say(text, settings, rate) as speech:
+            yield speech
+
+
+async def test_an_interrupted_answer_is_made_no_further(autojump_clock: MockClock) -> None:
+    """Sentences that were not begun when the caller took the floor are never spoken, not even to nobody."""
+    long = "This is the first of several sentences that are said. " * 8
+    tts = CountingTts(Script.parse({**TABLE, "rate": 1}))
+    async with open_stage({"greeting": None}, {**TABLE, "replies": [long, "All right."]}, tts=tts) as stage:
+        await stage.line.speak(1.0)
+        await stage.line.wait(1.5)
+        await stage.line.speak(1.0)
+        before = len(tts.said)
+        await stage.line.wait(8.0)
+    assert 0 < before < 8
+    assert tts.said[before:] == ["All right."]
+
+
+async def test_hanging_up_waits_for_no_engine(autojump_clock: MockClock) -> None:
+    """A caller who leaves while the model is thinking leaves at once, and the record is written."""
+    script = {**TABLE, "replies": [{"say": "Well,", "stall": True}]}
+    async with open_stage({"greeting": None}, script) as stage:
+        await stage.line.speak(1.0)
+        await stage.line.wait(1.0)
+        stage.line.say(p.End())
+        with trio.fail_after(0.1):
+            await stage.over.wait()
+    assert stage.record.reason is EndReason.HANGUP
 
 
 class BrokenTts:

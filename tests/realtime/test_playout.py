@@ -133,6 +133,21 @@ def test_marks_of_dropped_audio_do_not_count() -> None:
     assert playout.heard(0.5) == ""
 
 
+def test_a_hushed_turn_has_heard_what_it_had() -> None:
+    """While hushed nothing more is heard, and nothing is finished, however long it takes."""
+    playout = loaded(("One two.", 1.0))
+    run(playout, 0.0, 0.4)
+    playout.hush(0.4)
+    assert playout.played(99.0) == 3200
+    assert not playout.finished(99.0)
+    assert playout.ahead == pytest.approx(0.6)
+
+
+def test_text_is_all_of_it() -> None:
+    """The turn's text is what was to be said, heard or not."""
+    assert loaded(("One two. ", 1.0), ("Three.", 1.0)).text == "One two. Three."
+
+
 def test_an_empty_turn_is_over_at_once() -> None:
     """A reply without audio does not keep the floor."""
     playout = Playout(RATE, 0.2)

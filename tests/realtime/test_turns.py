@@ -301,6 +301,66 @@ def test_last_turn_hangs_up() -> None:
     assert play(turns, [(4.0, PlayedOut(0, leave=EndReason.AGENT))]) == [(4.0, Goodbye(1, EndReason.AGENT))]
 
 
+def test_words_without_a_detector_count_too() -> None:
+    """An engine that only sends words has the caller's turn begin and end with them."""
+    turns = taker()
+    play(turns, [(0.0, Listen()), (1.0, Partial("I want")), (1.1, Final("I want a table."))])
+    assert play(turns, [(3.0, None)])[0][1] == Reply(0, "I want a table.")
+
+
+def test_empty_text_with_nothing_said_is_nothing() -> None:
+    """There is no turn to end."""
+    turns = taker()
+    assert play(turns, [(0.0, Listen()), (1.0, Typed(""))]) == []
+    assert turns.floor is Floor.OPEN
+
+
+def test_typed_while_held_waits() -> None:
+    """What is typed while the conversation is paused is answered when it goes on."""
+    turns = answering(taker())
+    play(turns, [(3.0, Held(on=True)), (3.1, Held(on=True)), (3.5, Typed("hello there"))])
+    assert play(turns, [(4.0, Held(on=False))]) == [(4.0, Resume(0))]
+    assert play(turns, [(4.1, Held(on=False))]) == []
+
+
+def test_held_between_turns() -> None:
+    """Paused in silence or in the middle of the caller's words, nothing is due, and going on takes up from there."""
+    turns = taker()
+    play(turns, [(0.0, Listen()), (1.0, Held(on=True))])
+    assert play(turns, [(400.0, None)]) == []
+    play(turns, [(400.0, Held(on=False))])
+    assert turns.deadline == pytest.approx(412.0)
+    play(turns, [(401.0, SpeechBegan(401.0)), (402.0, Held(on=True)), (402.1, Final("I want a table."))])
+    assert not turns.speaking
+    play(turns, [(404.0, Held(on=False))])
+    assert play(turns, [(405.0, None)]) == [(404.165, Reply(0, "I want a table."))]
+
+
+def test_speaking_over_the_end_of_an_answer() -> None:
+    """Who is still making sounds when the agent has finished has the floor, with nothing said yet."""
+    turns = answering(taker())
+    play(turns, [(3.0, SpeechBegan(2.94)), (4.5, None)])
+    play(turns, [(5.0, PlayedOut(0))])
+    assert turns.floor is Floor.CALLER
+    assert turns.text == ""
+
+
+def test_leaving_twice_is_leaving_once() -> None:
+    """A goodbye is said once; being told to go at once cuts it."""
+    turns = answering(taker())
+    play(turns, [(3.0, Leave(EndReason.API))])
+    assert play(turns, [(3.5, Leave(EndReason.DRAINED)), (3.6, Held(on=True))]) == []
+    acts = play(turns, [(4.0, Leave(EndReason.ERROR, goodbye=False))])
+    assert acts == [(4.0, Cancel(1)), (4.0, HangUp(EndReason.ERROR))]
+
+
+def test_leaving_while_held_cancels_what_was_held() -> None:
+    """The agent that was paused says goodbye instead of what it was saying."""
+    turns = answering(taker())
+    play(turns, [(3.0, Held(on=True))])
+    assert play(turns, [(4.0, Leave(EndReason.API))]) == [(4.0, Cancel(0)), (4.0, Goodbye(1, EndReason.API))]
+
+
 TEXTS = st.sampled_from(["", "yes", "mm-hm", "I want a table.", "nine eight", "stop, I want", "and"])
 
 
