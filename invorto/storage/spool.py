@@ -13,7 +13,7 @@ import attrs
 import structlog
 import trio
 
-from invorto.errors import StartFailed, Unavailable
+from invorto.errors import UsageError, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Spool:
 
     def __init__(self, folder: Path, now_ns: Callable[[], int] = time.time_ns, *, threads: bool = True) -> None:
         """
-        Make the folder where it is missing; `StartFailed` if it cannot be written in.
+        Make the folder where it is missing; `UsageError` if it cannot be written in.
 
         Without *threads* the disk is waited for in place: for tests in virtual time, which leaps while a thread works.
         """
@@ -57,7 +57,7 @@ class Spool:
             (folder / f".probe-{os.getpid()}").unlink(missing_ok=True)
         except OSError as error:
             text = f"the spool {folder} cannot be used ({error.strerror}): choose another folder with DATA_DIR"
-            raise StartFailed(text) from error
+            raise UsageError(text) from error
         self._last = int(names[-1].partition("-")[0]) if names else 0
 
     async def put(self, kind: str, body: bytes) -> str:

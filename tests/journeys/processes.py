@@ -22,7 +22,7 @@ from invorto.storage import agents, keys
 from invorto.storage.postgres import Database
 from tests.journeys.house import Reach
 
-STRICT = (sys.executable, "-X", "dev", "-W", "error")
+STRICT = (sys.executable, "-W", "error")
 QUIET: Mapping[str, Any] = {"greeting": "", "silence": {"nudgeAfter": 600, "hangUpAfter": 3600}, "recording": {"enabled": False}}
 """An agent who does not begin, and waits: its calls cost little."""
 

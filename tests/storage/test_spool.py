@@ -9,7 +9,7 @@ import stat
 import pytest
 import trio
 
-from invorto.errors import StartFailed, Unavailable
+from invorto.errors import UsageError, Unavailable
 from invorto.storage import spool as module
 from invorto.storage.spool import Record, Spool
 
@@ -164,7 +164,7 @@ async def test_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
 async def test_unusable_folder_stops_the_start(tmp_path):
     """A spool that cannot be written to is found at the start, not when the first call needs it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartFailed, match="DATA_DIR"):
+    with pytest.raises(UsageError, match="DATA_DIR"):
         Spool(tmp_path / "file" / "spool")
 
 
