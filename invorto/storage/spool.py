@@ -13,7 +13,7 @@ import attrs
 import structlog
 import trio
 
-from invorto.errors import UsageError, Unavailable
+from invorto.errors import Unavailable, UsageError
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import attrs
 import psutil
@@ -23,7 +23,11 @@ from invorto.storage.postgres import Database
 from tests.journeys.house import Reach
 
 STRICT = (sys.executable, "-W", "error")
-QUIET: Mapping[str, Any] = {"greeting": "", "silence": {"nudgeAfter": 600, "hangUpAfter": 3600}, "recording": {"enabled": False}}
+QUIET: Mapping[str, Any] = {
+    "greeting": "",
+    "silence": {"nudgeAfter": 600, "hangUpAfter": 3600},
+    "recording": {"enabled": False},
+}
 """An agent who does not begin, and waits: its calls cost little."""
 
 
@@ -104,11 +108,7 @@ async def running(
     *arguments: str | Path, folder: Path, environ: Mapping[str, str], python: tuple[str, ...] = STRICT
 ) -> AsyncGenerator[Running]:
     """Run ``invorto`` in a session of its own; at the end it is killed, should it still be there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"said-{len(list(folder.glob('said-*')))}"
-    argv = [*python, "-m", "invorto", *arguments]
-    with log.open("wb") as sink:
-        process = _start(argv, folder, environ, sink)
+    process, log = _start([*python, "-m", "invorto", *arguments], folder, environ)
     try:
         yield Running(process, log)
     finally:
@@ -120,11 +120,15 @@ async def running(
                 await trio.to_thread.run_sync(psutil.wait_procs, children, 3)
 
 
-def _start(argv: list[str | Path], folder: Path, environ: Mapping[str, str], sink: BinaryIO) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        argv, cwd=folder, env=clean(folder, environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=sink,
-        start_new_session=True,
-    )  # fmt: skip
+def _start(argv: list[str | Path], folder: Path, environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"said-{len(list(folder.glob('said-*')))}"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            argv, cwd=folder, env=clean(folder, environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=sink, start_new_session=True,
+        )  # fmt: skip
+    return process, log
 
 
 async def reach(port: int, database: Database, document: Mapping[str, Any] | None = None) -> Reach:

@@ -9,7 +9,7 @@ import stat
 import pytest
 import trio
 
-from invorto.errors import UsageError, Unavailable
+from invorto.errors import Unavailable, UsageError
 from invorto.storage import spool as module
 from invorto.storage.spool import Record, Spool
 
