@@ -2,7 +2,8 @@
 
 Both laws are a sign and a magnitude: a row of decision values cuts the magnitudes into 128 intervals, and each interval
 decodes to its middle. A magnitude on a border belongs to the interval above it, and magnitudes of negative samples are
-one's complements, as in the ITU's software tools (G.191). Encoding 20 ms is one table look-up, and so is decoding.
+one's complements, as in the ITU's software tools (G.191). Encoding 20 ms is one table look-up, and so is decoding
+(``take`` is twice as quick as indexing).
 """
 
 from __future__ import annotations
@@ -61,22 +62,22 @@ _TO_ALAW: Final = _encoder(_ALAW_BORDERS, _ALAW_CODE)
 
 def decode_ulaw(data: bytes | bytearray | memoryview) -> Samples:
     """Make samples of µ-law bytes."""
-    return _FROM_ULAW[_octets(data)]
+    return _FROM_ULAW.take(_octets(data))
 
 
 def encode_ulaw(samples: Samples) -> bytes:
     """Make µ-law bytes of samples; what is too loud is clipped."""
-    return _TO_ULAW[samples.view(np.uint16)].tobytes()
+    return _TO_ULAW.take(samples.view(np.uint16)).tobytes()
 
 
 def decode_alaw(data: bytes | bytearray | memoryview) -> Samples:
     """Make samples of A-law bytes."""
-    return _FROM_ALAW[_octets(data)]
+    return _FROM_ALAW.take(_octets(data))
 
 
 def encode_alaw(samples: Samples) -> bytes:
     """Make A-law bytes of samples; what is too loud is clipped."""
-    return _TO_ALAW[samples.view(np.uint16)].tobytes()
+    return _TO_ALAW.take(samples.view(np.uint16)).tobytes()
 
 
 def _octets(data: bytes | bytearray | memoryview) -> NDArray[np.uint8]:

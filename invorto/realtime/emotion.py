@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Final, Literal
 
 import attrs
+import numpy as np
 
 from invorto.audio import levels
 from invorto.realtime.protocol import EmotionState, EmotionWindow
@@ -45,21 +46,23 @@ class EmotionWindows:
     ) -> None:
         self._tell, self._threshold, self._min_hold = tell, threshold_db, min_hold
         self._size = max(1, rate * window_ms // 1000)
-        self._energy, self._count = 0.0, 0
+        self._frames, self._count = list[Samples](), 0
         self._held = 0
         self._states = StateJudge(window_ms / 1000) if states else None
         self.speaking = False
 
     def push(self, samples: Samples) -> None:
         """Take in audio of any length; tells of each window that is complete."""
-        while self._count + samples.size >= self._size:
-            missing = self._size - self._count
-            self._window(levels.decibels(self._energy + levels.energy(samples[:missing]), self._size))
-            samples = samples[missing:]
-            self._energy, self._count = 0.0, 0
-        if samples.size:
-            self._energy += levels.energy(samples)
-            self._count += samples.size
+        self._frames.append(samples)
+        self._count += samples.size
+        if self._count < self._size:
+            return  # summing squares costs the same for a frame and for a window of twelve
+        audio, at = np.concatenate(self._frames), 0
+        while self._count >= self._size:
+            self._window(levels.rms(audio[at : at + self._size]))
+            at += self._size
+            self._count -= self._size
+        self._frames = [audio[at:].copy()]
 
     def _window(self, level: float) -> None:
         self._held = self._held + 1 if (level > self._threshold) != self.speaking else 0

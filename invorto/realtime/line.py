@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
@@ -17,8 +18,10 @@ class HungUp:
     code: int | None = None
 
 
-type Inbound = Samples | ClientMessage | HungUp
-"""What comes in: decoded audio at the line's rate, a message that passed its limits, or the end."""
+type Inbound = ClientMessage | HungUp
+"""What is waited for: a message that passed its limits, or the end."""
+type Hear = Callable[[Samples, float], None]
+"""Takes decoded audio at the line's rate, and when it came, in Trio time; it must not write to it."""
 
 
 class Line(Protocol):
@@ -31,8 +34,12 @@ class Line(Protocol):
     marks: bool
     """Whether the far end echoes marks when they have been played."""
 
-    async def receive(self) -> Inbound:
-        """Wait for what comes next. After `HungUp` nothing comes. Bad input is answered here and never returned."""
+    async def receive(self, hear: Hear) -> Inbound:
+        """
+        Wait for a message or the end; until then audio goes to *hear*, fifty times a second and without a hop.
+
+        After `HungUp` nothing comes. Bad input is answered here and never returned.
+        """
         ...
 
     def play(self, samples: Samples, *, turn: int) -> None:

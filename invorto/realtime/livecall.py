@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
-import numpy as np
 import structlog
 import trio
 
@@ -21,6 +20,7 @@ from invorto.realtime.ears import Ears
 from invorto.realtime.line import HungUp, Line
 from invorto.realtime.targets import is_target
 from invorto.realtime.voices import Voices
+from invorto.speech.ports import Samples
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,10 @@ class LiveCall:
 
     async def talk(self) -> EndReason:
         """Wait for the client to begin, and hold the conversation; gives why it ended."""
-        await self._begun.wait()
+        with trio.move_on_at(self.conversation.turns.ends_at):
+            await self._begun.wait()
+        if not self._begun.is_set():
+            return EndReason.TIMEOUT
         if self._early is not None:
             return self._early
         self.conversation.teller.note("agent.started", {"agentId": self.call.agent_id})
@@ -128,20 +131,24 @@ class LiveCall:
                 self._hung_up()
 
     async def _read(self, line: Line, *, listening: bool) -> None:
+        hear = _ignore if listening else self._hear
         while True:
-            inbound = await line.receive()
+            inbound = await line.receive(hear)
             if isinstance(inbound, HungUp) or self._over:
                 return
             if listening:
-                continue
-            if isinstance(inbound, np.ndarray):
-                self._begin(None)
-                self.ears.hear(inbound, trio.current_time())
                 continue
             try:
                 await self._take(inbound, line)
             except InvortoError as error:
                 line.tell(p.ErrorMessage(code=_code(error), message=str(error), fatal=False), self.next_id())
+
+    def _hear(self, samples: Samples, at: float) -> None:
+        if self._over:
+            return
+        if not self._begun.is_set():
+            self._begin(None)
+        self.ears.hear(samples, at)
 
     def _hung_up(self) -> None:
         if not self._begun.is_set():
@@ -212,6 +219,10 @@ class LiveCall:
 
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
         self.conversation.teller.note(kind, payload)
+
+
+def _ignore(samples: Samples, at: float) -> None:
+    """Hear nothing: this line only listens."""
 
 
 def _code(error: InvortoError) -> str:

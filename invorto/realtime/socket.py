@@ -86,6 +86,9 @@ class VoiceSocket:
         Pings are answered inside. Messages that came together are given without a checkpoint, but for every 64th.
         """
         while True:
+            if self._in_a_row >= _IN_A_ROW:
+                self._in_a_row = 0
+                await trio.lowlevel.checkpoint()  # before anything is taken, which being cancelled here would lose
             try:
                 event = self._framing.next_event()
             except PeerError as error:
@@ -97,9 +100,6 @@ class VoiceSocket:
                 await self._fill()
                 continue
             self._in_a_row += 1
-            if self._in_a_row >= _IN_A_ROW:
-                self._in_a_row = 0
-                await trio.lowlevel.checkpoint()
             if not isinstance(event, (str, bytes)):
                 self._control(event)
             elif not self._closing:

@@ -15,7 +15,7 @@ from invorto.errors import NotSupported
 from invorto.realtime.handshake import Handshake
 from invorto.realtime.knock import Admission
 from invorto.realtime.limits import MessageWindow, TokenBucket
-from invorto.realtime.line import HungUp, Inbound
+from invorto.realtime.line import Hear, HungUp, Inbound
 from invorto.realtime.protocol import (
     Audio,
     BadMessage,
@@ -46,6 +46,8 @@ LEAD = 0.2
 """Seconds of audio sent ahead of what plays."""
 _MARKS = 256
 """Marks whose echo is awaited: one a sentence, so more than any turn has; the oldest are forgotten."""
+_RENEWED = 1.0
+"""Seconds between two looks at how long a client may be silent, while it is not."""
 _COMPLAINTS = (5.0, 50.0)
 """Errors answered a second, and at once: a flood of bad frames must not become a flood of answers."""
 
@@ -139,23 +141,36 @@ class WebLine:
 
     # -- what comes in ----------------------------------------------------------------------------
 
-    async def receive(self) -> Inbound:
-        """Wait for audio, a message, or the end; audio must not be written to, it is the frame itself."""
-        while True:  # noqa: ASYNC913 - a voice socket's `receive` sees to checkpoints
-            patience = self.patience
-            wait = patience.silent if self.begun else min(patience.silent, patience.before_start)
-            message = None
+    async def receive(self, hear: Hear) -> Inbound:
+        """Wait for a message or the end; audio that comes meanwhile goes to *hear*, it is the frame itself."""
+        while True:
             try:
-                with trio.move_on_at(self._heard_at + wait):
-                    message = await self.socket.receive()
+                with trio.move_on_at(self._silent_at) as silence:
+                    return await self._listen(hear, silence)
             except Closed as closed:
                 return HungUp(None if closed.code == LOST else closed.code)
-            if message is None:
+            if trio.current_time() >= self._silent_at:
                 await self.close(4000, "connection_timeout")
                 return HungUp(4000)
+
+    @property
+    def _silent_at(self) -> float:
+        """When a client who says nothing more has been silent for too long."""
+        patience = self.patience
+        return self._heard_at + (patience.silent if self.begun else min(patience.silent, patience.before_start))
+
+    async def _listen(self, hear: Hear, silence: trio.CancelScope) -> ClientMessage:
+        """Take in what comes until it is a message: a scope for each frame would cost more than the frame."""
+        renewed_at = self._heard_at
+        while True:  # noqa: ASYNC913 - a voice socket's `receive` sees to checkpoints
+            said = await self.socket.receive()
             self._heard_at = now = trio.current_time()
-            inbound = self._hear(message, now) if isinstance(message, bytes) else self._read(message, now)
-            if inbound is not None:
+            if now - renewed_at >= _RENEWED:
+                silence.deadline, renewed_at = self._silent_at, now
+            inbound = self._hear(said, now) if isinstance(said, bytes) else self._read(said, now)
+            if isinstance(inbound, np.ndarray):
+                hear(inbound, now)
+            elif inbound is not None:
                 return inbound
 
     def _hear(self, frame: bytes, now: float) -> Samples | None:

@@ -21,7 +21,7 @@ from invorto.observability.metrics import Metrics
 from invorto.realtime import protocol as p
 from invorto.realtime.call import House, Ticket, run_call
 from invorto.realtime.deadlines import Deadlines
-from invorto.realtime.line import HungUp, Inbound
+from invorto.realtime.line import Hear, HungUp, Inbound
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.livecall import LiveCall
 from invorto.realtime.voices import Voices
@@ -54,15 +54,20 @@ class MemoryLine:
     clears: list[float] = attrs.field(factory=list)
     mark_names: list[str] = attrs.field(factory=list)
     closed: tuple[int, str] | None = None
-    _send: trio.MemorySendChannel[Inbound] = attrs.field(init=False)
-    _inbox: trio.MemoryReceiveChannel[Inbound] = attrs.field(init=False)
+    _send: trio.MemorySendChannel[Inbound | Samples] = attrs.field(init=False)
+    _inbox: trio.MemoryReceiveChannel[Inbound | Samples] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._send, self._inbox = trio.open_memory_channel[Inbound](10_000)
+        self._send, self._inbox = trio.open_memory_channel[Inbound | Samples](10_000)
 
-    async def receive(self) -> Inbound:
+    async def receive(self, hear: Hear) -> Inbound:
         """Wait for what the test sends."""
-        return HungUp(1000) if self.closed else await self._inbox.receive()
+        while not self.closed:
+            inbound = await self._inbox.receive()
+            if not isinstance(inbound, np.ndarray):
+                return inbound
+            hear(inbound, trio.current_time())
+        return HungUp(1000)
 
     def play(self, samples: Samples, *, turn: int) -> None:
         """Note audio."""

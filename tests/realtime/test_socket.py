@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket as stdlib
 import struct
@@ -95,6 +96,22 @@ async def test_messages_pass_in_order(opened: Opened):
             socket.send_audio(bytes((i,)) * 320)
         heard = [await peer.hear() for _ in range(7)]
         assert heard == [Pong(b"?"), "0", bytes(320), "1", b"\1" * 320, "2", b"\2" * 320]
+
+
+@KINDS
+async def test_a_receive_that_is_cancelled_loses_nothing(opened: Opened):
+    """Whoever gives up waiting, and comes back, gets every message once and in order."""
+    async with opened() as (socket, peer):
+        await peer.say(*map(str, range(300)))
+        came: list[str | bytes] = []
+        for attempt in itertools.count():
+            with trio.CancelScope() as scope:
+                if attempt % 100:  # else nothing new would ever be read
+                    scope.cancel()
+                came.append(await socket.receive())
+            if len(came) == 300:
+                break
+        assert came == list(map(str, range(300)))
 
 
 async def test_the_answer_to_the_handshake_goes_first_and_early_frames_count():

@@ -39,6 +39,7 @@ from invorto.realtime.protocol import (
 from invorto.realtime.socket import LOST, Closed, VoiceSocket
 from invorto.realtime.tokens import ALWAYS, DEFAULT_ALLOW
 from invorto.realtime.web import Patience, Socket, WebLine
+from invorto.speech.ports import Samples
 from tests.realtime.doors import agent
 
 
@@ -101,11 +102,15 @@ def socket_of(web: WebLine) -> FakeSocket:
     return web.socket
 
 
-async def everything(web: Line) -> list[Inbound]:
+def deaf(audio: Samples, at: float) -> None:
+    """Hear nothing."""
+
+
+async def everything(web: Line) -> list[Inbound | Samples]:
     """Receive until the end."""
-    came: list[Inbound] = []
+    came: list[Inbound | Samples] = []
     while True:
-        inbound = await web.receive()
+        inbound = await web.receive(lambda audio, _: came.append(audio))
         came.append(inbound)
         if isinstance(inbound, HungUp):
             return came
@@ -261,7 +266,7 @@ async def test_the_ends():
     """However a socket ends the line says so, again whenever it is asked, with the code where there is one."""
     for end, code in ((Closed(1000), 1000), (Closed(4003, "x"), 4003), (Closed(LOST), None)):
         web = line(end=end)
-        assert [await web.receive(), await web.receive()] == [HungUp(code)] * 2
+        assert [await web.receive(deaf), await web.receive(deaf)] == [HungUp(code)] * 2
 
 
 # -- what a credential may ------------------------------------------------------------------------
@@ -304,7 +309,7 @@ async def test_the_message_rate(autojump_clock: MockClock):
     assert socket_of(web).errors == ["rate_limit_exceeded"] * 2
     await trio.sleep(60)
     socket_of(web).said = ['{"t":"pause"}']
-    assert await web.receive() == Pause()
+    assert await web.receive(deaf) == Pause()
 
 
 async def test_every_text_message_counts_that_is_no_audio_or_mark():
@@ -329,7 +334,7 @@ async def test_a_flood_of_garbage_is_not_answered_by_a_flood(autojump_clock: Moc
     assert len(socket_of(web).sent) == 50
     await trio.sleep(2)
     socket_of(web).said = [b"\0"] * 20
-    await web.receive()
+    await web.receive(deaf)
     assert len(socket_of(web).sent) == 60
 
 
@@ -381,8 +386,10 @@ PAUSE, PING, FRAME, ODD = '{"t":"pause"}', '{"t":"ping"}', b"\0\0", b"\0"
         ([], Patience(silent=5), 5),
         ([(4, FRAME)], Patience(silent=5), 9),
         ([(119.9, FRAME)], Patience(silent=1000), 1119.9),
+        ([(at / 2, FRAME) for at in range(1, 1400)], Patience(), 999.5),
+        ([(at / 2, ODD) for at in range(1, 300)], Patience(), 269.5),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 async def test_a_silent_peer(plan, patience, at, autojump_clock: MockClock):
     """Nothing received for 300 s, or 120 s before the beginning, closes 4000, exactly then and for that only."""
@@ -400,9 +407,9 @@ async def test_cancelling_a_wait_is_no_timeout(autojump_clock: MockClock):
     web = line(end=Closed(1000))
     web.socket = SlowSocket(plan=[(trio.current_time() + 10, PAUSE)])
     with trio.move_on_after(5) as scope:
-        await web.receive()
+        await web.receive(deaf)
     assert scope.cancelled_caught
-    assert await web.receive() == Pause()
+    assert await web.receive(deaf) == Pause()
     assert not socket_of(web).closed
 
 
@@ -573,16 +580,18 @@ async def test_a_frame_is_cheap():
     @attrs.define
     class Ready(FakeSocket):
         async def receive(self) -> str | bytes:
-            return frames[0]
+            if not self.said:
+                raise Closed(1000)
+            return self.said.pop()
 
     web = line(asked=handshake(8000))
-    web.socket = Ready()
+    web.socket = ready = Ready()
     web._audio.rate = web._audio.burst = web._audio._level = 1e12
     best = 1.0
     for _ in range(20):
+        ready.said = list(frames)
         began = time.perf_counter()
-        for _ in frames:
-            await web.receive()
+        await web.receive(deaf)
         best = min(best, (time.perf_counter() - began) / len(frames))
     assert best < 60e-6, f"{best * 1e6:.1f} µs"
     print(f"{best * 1e6:.1f} µs a frame")

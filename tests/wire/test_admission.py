@@ -45,10 +45,8 @@ async def parrot(request: Request, upgrade: Upgrade) -> None:
             return
         clock = EventClock(NOW, trio.current_time())
         line = WebLine.of(socket, admission, lambda: clock.next(trio.current_time()), config.load({}).limits)
-        while not isinstance(inbound := await line.receive(), HungUp):
+        while not isinstance(inbound := await line.receive(lambda audio, _: line.play(audio, turn=1)), HungUp):
             match inbound:
-                case np.ndarray():
-                    line.play(inbound, turn=1)
                 case Text(text):
                     line.mark(text, turn=1, text=text)
                 case Start():

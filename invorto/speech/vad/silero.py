@@ -65,8 +65,8 @@ class SileroStream:
         self.heard_at = 0.0
         self._batch, self._resampler, self._notify = batch, resampler, notify
         # The context that the model wants in front of each window, then what has come of the next one.
-        self._buffer = np.zeros(batch.context + batch.window, np.int16)
-        self._fill = batch.context
+        self._pending = bytearray(2 * batch.context)
+        self._whole = 2 * (batch.context + batch.window)
 
     @property
     def speaking(self) -> bool:
@@ -80,16 +80,12 @@ class SileroStream:
         self.heard_at = at
         if self._resampler is not None:
             samples = self._resampler.push(samples)
-        buffer, full, length, done = self._buffer, len(self._buffer), len(samples), 0
-        while done < length:
-            take = min(full - self._fill, length - done)
-            buffer[self._fill : self._fill + take] = samples[done : done + take]
-            self._fill += take
-            done += take
-            if self._fill == full:
-                self._batch.add(self, buffer.copy(), at - (length - done) / self._batch.rate)
-                buffer[: self._batch.context] = buffer[-self._batch.context :]
-                self._fill = self._batch.context
+        pending, batch = self._pending, self._batch
+        pending += samples.tobytes()
+        while len(pending) >= self._whole:
+            window = np.frombuffer(bytes(pending[: self._whole]), np.int16)
+            del pending[: 2 * batch.window]
+            batch.add(self, window, at - (len(pending) // 2 - batch.context) / batch.rate)
 
     def expect(self, barge_in_ms: float) -> None:
         """Speech counts as begun after this many milliseconds of it."""
