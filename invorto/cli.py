@@ -123,12 +123,13 @@ def talk(
 ) -> int | None:
     """Speak FILE.wav... one after the other, each when the agent has finished answering.
 
-    Files may have any common rate, mono or stereo; 16-bit PCM WAV.
+    WAV files of any common rate and format, mono or stereo. There is no microphone: record a file first. The agent's
+    tools are answered as if all went well.
     """
     config = _config(options)
     from invorto.talk import talk as body
 
-    return _run(body, config, files, url, key, agent, save)
+    return _run(body, config, files, save, url=url, key=key, agent=agent)
 
 
 @cli.command(short_help="The server: REST, voice sockets, webhooks, on your PostgreSQL and Redis.")
@@ -185,9 +186,10 @@ def migrate(*, dry_run: bool, **options: str | None) -> int | None:
 
 
 @cli.command(short_help="Reach everything the server depends on and tell its version.")
-def check() -> int | None:
+@LOG
+def check(**options: str | None) -> int | None:
     """Reach PostgreSQL, Redis, the recordings' place and the speech engines; exit code 1 if one does not answer."""
-    config = _config({})
+    config = _config({**options, "LOG_LEVEL": options["LOG_LEVEL"] or "error"})
     from invorto.check import check as body
 
     return _run(body, config)

@@ -37,7 +37,7 @@ SENTENCES = {
     "leave_message": "I'd like to leave a message for the doctor, please.",
     "question": "How do I prepare for my visit?",
     "interrupt": "I would rather book an appointment for tomorrow.",
-    "time": "At half past three, please.",
+    "time": "At half past three.",
     "name": "My name is Anna Miller.",
     "confirm": "Yes, that is correct.",
     "goodbye": "No thanks, that is all, goodbye.",

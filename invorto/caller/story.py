@@ -69,7 +69,7 @@ class Story:
     def _say(self, at: float, event: Event) -> None:
         if event["turn"] != self._turn:
             self._turn, self._began, self.speech = event["turn"], at, ""
-        self.speech = f"{self.speech} {plain(event['text'])}".strip()
+        self.speech = f"{self.speech} {plain(event['text']).strip()}".strip()
 
     def _said(self, event: Event) -> list[Line]:
         heard, speech = plain(event["heard"]), self.speech

@@ -121,7 +121,7 @@ class Script:
             await self._hear_out(caller.place, "end of a wrong answer")
             self.remark("the caller asks once more")
             began = await self._question()
-        self._find("a question is understood", began["text"], met=said_within(LONG, began["text"]))
+        self._find("a question is understood", began["text"].strip(), met=said_within(LONG, began["text"]))
         with trio.move_on_after(LISTEN):
             await caller.over.wait()
         since = caller.place
