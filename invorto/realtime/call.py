@@ -191,7 +191,7 @@ class _Life:
         reason = EndReason.ERROR if failure is not None else self.reason or EndReason.DRAINED
         if live is not None:
             with _going_on("mouth"):
-                live.conversation.mouth.finish(now, interrupted=True)
+                live.conversation.last_words(now)
             with _going_on("farewell"):
                 live.over(reason)
         record = partial(

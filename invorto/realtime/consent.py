@@ -14,12 +14,12 @@ TRIES = 2
 """How often the question is put before an unclear answer counts as none."""
 
 _NO = frozenset({
-    "no", "nope", "nah", "not", "don't", "dont", "never", "refuse", "decline", "stop", "disagree", "object",
-    "nahi", "nahin", "nai", "mat",
+    "no", "nope", "nah", "not", "dont", "cannot", "never", "refuse", "decline", "stop", "disagree", "object", "rather",
+    "nahi", "nahin", "nai", "mat", "नहीं", "नही", "ना", "मत",
 })  # fmt: skip
 _YES = frozenset({
     "yes", "yeah", "yep", "yup", "sure", "okay", "ok", "fine", "agree", "agreed", "accept", "consent", "alright",
-    "right", "absolutely", "certainly", "haan", "han", "ji", "theek",
+    "right", "absolutely", "certainly", "haan", "han", "ji", "theek", "हाँ", "हां", "जी", "ठीक",
 })  # fmt: skip
 _YES_PHRASES = (
     "go ahead", "of course", "no problem", "not a problem", "don't mind", "do not mind", "no objection", "why not",
@@ -27,18 +27,16 @@ _YES_PHRASES = (
 
 
 def judge(text: str) -> Literal["yes", "no", "unclear"]:
-    """Tell what an answer to a request for consent means; both, or neither, is unclear."""
+    """Tell what an answer to a request for consent means: a refusal outweighs all else, and none is unclear."""
     said = " ".join(words_of(text))
     agreed = False
     for phrase in _YES_PHRASES:
         if phrase in said:
             agreed, said = True, said.replace(phrase, " ")
     heard = set(said.split())
-    refused = bool(heard & _NO)
-    agreed = agreed or bool(heard & _YES)
-    if agreed == refused:
-        return "unclear"
-    return "yes" if agreed else "no"
+    if heard & _NO or any(word.endswith("n't") for word in heard):
+        return "no"
+    return "yes" if agreed or heard & _YES else "unclear"
 
 
 @attrs.define

@@ -15,6 +15,7 @@ from invorto.model.call import EndReason
 from invorto.observability.metrics import Metrics
 from invorto.realtime import turns as t
 from invorto.realtime.consent import Asking
+from invorto.realtime.costs import Meter
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.endpointing import words_of
 from invorto.realtime.mouth import Mouth
@@ -25,7 +26,7 @@ from invorto.realtime.teller import Teller
 from invorto.realtime.tools import Toolbox
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
-from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan, Tts, Usage
+from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan, SpeechPaused, ToolCall, Tts, Usage
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Conversation:
     deadlines: Deadlines
     measures: Metrics
     transcript: Transcript = attrs.field(factory=Transcript)
-    usages: list[Usage] = attrs.field(factory=list[Usage])
+    used: Meter = attrs.field(factory=Meter)
     asking: Asking | None = attrs.field(default=None, init=False)
     """The request for consent, where the agent makes one."""
     turns: t.TurnTaker = attrs.field(init=False)
@@ -63,10 +64,12 @@ class Conversation:
     began_at: float = attrs.field(init=False, factory=trio.current_time)
     _send: trio.MemorySendChannel[Event] = attrs.field(init=False)
     _inbox: trio.MemoryReceiveChannel[Event] = attrs.field(init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _stuck: bool = attrs.field(default=False, init=False)
     _transcribed_at: float | None = attrs.field(default=None, init=False)
     _confidence: float | None = attrs.field(default=None, init=False)
     _speech_began: float = attrs.field(default=0.0, init=False)
+    _speech_ended: float = attrs.field(default=0.0, init=False)
     _partial_seen: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
 
@@ -83,6 +86,7 @@ class Conversation:
             measures=self.measures,
             audio_began=lambda turn, now: _nothing(self.turns.step(t.AudioBegan(turn), now)),
             stir=lambda: self.post(None),
+            spoke=self._spoke,
         )
 
     # -- from outside, at any time ----------------------------------------------------------------
@@ -109,6 +113,7 @@ class Conversation:
         if self.agent.consent is not None:
             self.asking = Asking(self.agent.consent)
         async with self._inbox, self._send, trio.open_nursery() as nursery:
+            self._nursery = nursery
             acts = self.turns.step(self._opening(), trio.current_time())
             while (reason := self._do(acts, nursery)) is None:
                 event = None
@@ -137,6 +142,10 @@ class Conversation:
                 raise ProviderFailed(provider, stage, message)
             case SpeechBegan(at) if self.turns.floor is not t.Floor.CALLER:
                 self._speech_began = at - self.began_at
+            case SpeechPaused(at):
+                self._speech_ended = at - self.began_at
+            case t.Typed() if self.turns.floor is not t.Floor.CALLER:
+                self._speech_began = self._speech_ended = now - self.began_at
             case Partial() | Final():
                 self._tell_heard(event, now)
             case _:
@@ -173,6 +182,7 @@ class Conversation:
                     self.teller.note("endpointing.silence", {"turn": number})
                     self._recite(self.mouth.open(number, now), self.agent.silence.nudge, nursery)
                 case t.Goodbye(number):
+                    self._write_down(self.turns.take_text(), number)
                     self._recite(self.mouth.open(number, now), self.agent.end_call.goodbye, nursery)
                 case t.Hush(number):
                     self._hush(number, now)
@@ -190,12 +200,7 @@ class Conversation:
             self.measures.barge_in(now - self.began_at - self._speech_began)
 
     def _answer(self, number: int, text: str, now: float, nursery: trio.Nursery) -> None:
-        if text:
-            ended = max(self.turns.paused_at - self.began_at, 0.0)
-            began = min(self._speech_began, ended)
-            self.transcript.caller_said(
-                text, turn=number, began=round(began, 3), ended=round(ended, 3), confidence=self._confidence
-            )
+        self._write_down(text, number)
         turn = self.mouth.open(number, now)
         if self.turns.paused_at > 0 and self._transcribed_at is not None:
             turn.paused_at, turn.transcribed_at = self.turns.paused_at, self._transcribed_at
@@ -206,6 +211,18 @@ class Conversation:
             self._end_with(turn, EndReason.AGENT)
         else:
             nursery.start_soon(self._run, turn, reply)
+
+    def _write_down(self, text: str, turn: int) -> None:
+        if text:
+            began, ended = self._speech_began, max(self._speech_ended, self._speech_began)
+            self.transcript.caller_said(
+                text, turn=turn, began=round(began, 3), ended=round(ended, 3), confidence=self._confidence
+            )
+
+    def last_words(self, now: float) -> None:
+        """Write down what was said and heard up to the end: words nobody answered, and a turn that was cut."""
+        self.mouth.finish(now, interrupted=True)
+        self._write_down(self.turns.take_text(), self.turns.turn + 1)
 
     def _ask_on(self, asking: Asking, turn: Turn, text: str, nursery: trio.Nursery) -> None:
         """Take an answer to the request for consent: ask once more, go on, or leave."""
@@ -224,8 +241,9 @@ class Conversation:
             self._recite(turn, self._greeting, nursery)
 
     def _said_goodbye(self, text: str) -> bool:
-        said = " ".join(words_of(text))
-        return any(" ".join(words_of(phrase)) in said for phrase in self.agent.end_call.phrases if words_of(phrase))
+        said = f" {' '.join(words_of(text))} "
+        phrases = (words_of(phrase) for phrase in self.agent.end_call.phrases)
+        return any(f" {' '.join(phrase)} " in said for phrase in phrases if phrase)
 
     def _end_with(self, turn: Turn, reason: EndReason) -> None:
         """Make *turn* the last, with nothing of its own to say: the goodbye follows."""
@@ -248,11 +266,11 @@ class Conversation:
             transcript=self.transcript,
             teller=self.teller,
             outlet=self.mouth,
-            use_tool=self.toolbox.use,
+            use_tools=self._use_tools,
             deadlines=self.deadlines,
             call_id=self.call_id,
             rate=self.rate,
-            used=self.usages.append,
+            used=self._used,
         )
         with turn.scope:
             try:
@@ -274,7 +292,31 @@ class Conversation:
         if self._failures >= FAILURES:
             raise error
         if error.stage == "llm":
-            await recite(turn, mind, SORRY)
+            try:
+                await recite(turn, mind, SORRY)
+            except ProviderFailed as worse:
+                log.warning("engine_failed", provider=worse.provider, stage=worse.stage, error=str(worse))
+
+    async def _use_tools(self, calls: tuple[ToolCall, ...], turn: Turn) -> None:
+        """Run a round of tools to its end, even if the turn does not see it: what was begun is known to the model."""
+        done = trio.Event()
+
+        async def run() -> None:
+            results = [(call.id, await self.toolbox.use(call, self.agent, turn)) for call in calls]
+            self.transcript.tools_answered(calls, results, turn.state)
+            done.set()
+            self.post(t.Working(turn.number, on=False))
+
+        assert self._nursery is not None  # noqa: S101 - a turn lives in it
+        self.post(t.Working(turn.number, on=True))
+        self._nursery.start_soon(run)
+        await done.wait()
+
+    def _used(self, usage: Usage) -> None:
+        self.used.llm(self.agent.llm.providers[0], usage.prompt, usage.completion, self.agent.llm.model)
+
+    def _spoke(self, characters: int) -> None:
+        self.used.tts(self.agent.tts.providers[0], characters, self.agent.tts.model)
 
 
 def _nothing(acts: tuple[t.Act, ...]) -> None:

@@ -31,12 +31,15 @@ _HESITATION = re.compile(
 )
 _MOST_NODES = 100
 # Parts of a waitFunction: the longest anybody has written has fifteen.
-_SPOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_LETTER = (
+    r"(?:[^\W_]|[\u0300-\u036f\u0900-\u0963\u0966-\u0dff])"  # vowel signs of Indian scripts are marks, not letters
+)
+_SPOKEN = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)?")
 
 
 def words_of(text: str) -> list[str]:
     """Split *text* into lower-case words, without punctuation."""
-    return _SPOKEN.findall(text.lower())
+    return _SPOKEN.findall(text.lower().replace("’", "'"))
 
 
 def patience(

@@ -67,13 +67,10 @@ def finished(
 
 
 def _meter(call: Call, agent: AgentConfig, conversation: Conversation | None, duration: float) -> Meter:
-    meter = Meter()
+    meter = conversation.used if conversation is not None else Meter()
     meter.transport(call.direction if call.direction is Direction.WEB else "carrier", duration)
     if conversation is not None:
         meter.stt(agent.stt.providers[0], duration, agent.stt.model)
-        meter.tts(agent.tts.providers[0], conversation.mouth.characters, agent.tts.model)
-        for usage in conversation.usages:
-            meter.llm(agent.llm.providers[0], usage.prompt, usage.completion, agent.llm.model)
     return meter
 
 

@@ -36,6 +36,7 @@ class LiveCalls:
     draining: bool = False
     _calls: dict[str, LiveCall] = attrs.field(factory=dict)
     _seats: trio.CapacityLimiter = attrs.field(init=False)
+    _seated: set[str] = attrs.field(factory=set[str])
     _engine_seats: int = 0
     _leaving: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
@@ -75,9 +76,11 @@ class LiveCalls:
         except RuntimeError:
             raise Conflict("this call is being set up already", "call_exists") from None
         self._engine_seats += local_engines
+        self._seated.add(call_id)
         try:
             yield
         finally:
+            self._seated.discard(call_id)
             self._engine_seats -= local_engines
             self._seats.release_on_behalf_of(call_id)
             self._leaving.unpark_all()
@@ -86,10 +89,20 @@ class LiveCalls:
     def registered(self, call: LiveCall) -> Generator[None]:
         """Make a call known for as long as the block lasts."""
         self._calls[call.id] = call
+        self._leaving.unpark_all()
         try:
             yield
         finally:
             del self._calls[call.id]
+
+    def holds(self, call_id: str) -> bool:
+        """Tell whether a call has a seat, be it still on its way in or already on its way out."""
+        return call_id in self._seated
+
+    async def wait_settled(self, call_id: str) -> None:
+        """Wait until a call that holds a seat is alive, or gone."""
+        while self.holds(call_id) and self.get(call_id) is None:
+            await self._leaving.park()
 
     async def wait_empty(self) -> None:
         """Wait until no call holds a seat."""

@@ -40,8 +40,8 @@ class Mouth:
     """Wakes the driver: `deadline` has changed."""
     turn: Turn | None = None
     metrics: list[TurnMetrics] = attrs.field(factory=list[TurnMetrics])
-    characters: int = 0
-    """Characters that were given to the engine."""
+    spoke: Callable[[int], None]
+    """Told how many characters the engine is given."""
     _marks: dict[str, tuple[Turn, int]] = attrs.field(factory=dict[str, tuple[Turn, int]], init=False)
     _marked: int = attrs.field(default=0, init=False)
 
@@ -52,6 +52,7 @@ class Mouth:
 
     def open(self, number: int, now: float) -> Turn:
         """Begin a turn."""
+        self._marks.clear()
         self.turn = Turn(number, Playout(self.rate, self.lead), now)
         return self.turn
 
@@ -60,7 +61,7 @@ class Mouth:
     def begin_sentence(self, turn: Turn, text: str) -> None:
         """Announce a sentence of a turn's audio."""
         turn.playout.begin_sentence(text)
-        self.characters += len(text)
+        self.spoke(len(text))
 
     def add(self, turn: Turn, samples: Samples, words: tuple[Word, ...]) -> None:
         """Take in audio; what is due goes out at once."""
@@ -139,7 +140,7 @@ class Mouth:
             began=round(began, 3),
             ended=round(now - self.began_at, 3),
             heard_by=playout.heard_by,
-            unheard=playout.text.removeprefix(heard).strip() if interrupted else None,
+            unheard=_rest(playout.text, heard) if interrupted else None,
             state=turn.state if turn.first_audio_at is not None or not interrupted else None,
         )
         if playout.sentences or not interrupted:
@@ -178,3 +179,8 @@ class Mouth:
                 voice_to_voice_ms=metrics.voice_to_voice_ms,
             )
         )
+
+
+def _rest(text: str, heard: str) -> str:
+    """Give what of *text* comes after what was *heard* of it."""
+    return " ".join(text.split()).removeprefix(" ".join(heard.split())).strip()

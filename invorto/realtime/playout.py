@@ -15,6 +15,8 @@ CHUNK = 0.1
 """Seconds of audio sent at a time."""
 MARK_GRACE = 1.0
 """Seconds that an echo may be late before the clock is believed instead."""
+SPOKEN = 15.0
+"""Characters spoken a second: how long a sentence is taken to be whose audio is still coming in."""
 _EPSILON = 1e-6
 
 
@@ -41,7 +43,8 @@ class Sentence:
         if self.words:
             count = sum(1 for word in self.words if (word.began + word.ended) / 2 * rate <= gone)
         else:
-            count = round(len(words_of(self.text)) * gone / max(self.length, 1))
+            length = self.length if self.whole else max(self.length, round(len(self.text) / SPOKEN * rate))
+            count = round(len(words_of(self.text)) * gone / max(length, 1))
         return first_words(self.text, count)
 
 
@@ -168,8 +171,10 @@ class Playout:
     def marked(self, position: int, now: float) -> None:
         """Learn from the far end that *position* samples have been played just *now*."""
         if position in self._awaited:
+            believed = self.played(now)
             self._awaited = [place for place in self._awaited if place > position]
-            self._base, self._base_at, self._echoed = position, now, True
+            if position >= believed:  # else it came too late: what was believed instead has been let go of
+                self._base, self._base_at, self._echoed = position, now, True
 
     def heard(self, now: float) -> str:
         """Give the words that have been played."""

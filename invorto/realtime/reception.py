@@ -56,7 +56,11 @@ class Reception:
     async def _admit(self, request: Request, socket: VoiceSocket) -> tuple[WebLine, LiveCall, bool]:
         with trio.move_on_after(self.house.deadlines.admission):
             admission = await knock(request, self.porter)
-            live = self.house.live.get(admission.handshake.call_id)
+            call_id = admission.handshake.call_id
+            while self.house.live.holds(call_id) and self.house.live.get(call_id) is None:
+                await self.house.live.wait_settled(call_id)  # it is being begun by another socket, or written down
+                admission = await knock(request, self.porter)
+            live = self.house.live.get(call_id)
             joined = live is not None
             listening = joined and self._joins(live, admission)
             if live is None:
@@ -91,6 +95,8 @@ class Reception:
     async def _begin(self, admission: Admission) -> LiveCall:
         if admission.call is not None and admission.call.status is CallStatus.ACTIVE:
             raise _away(1011, "owner_unreachable", "this call lives on another node")
+        if self.house.live.draining:
+            raise _away(1001, "draining", "this node is going away")
         agent = admission.agent
         ticket = Ticket(
             call=admission.call or _new_call(admission, agent, self.house.wall()),

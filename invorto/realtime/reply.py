@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+import math
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Literal, Protocol
 
 import attrs
 import trio
@@ -17,7 +19,7 @@ from invorto.realtime.teller import Teller
 from invorto.realtime.tools import offered
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
-from invorto.speech.ports import Delta, Llm, Prompt, Remember, Samples, Thought, ToolCall, Tts, Usage, Word
+from invorto.speech.ports import Delta, Llm, Prompt, Remember, Samples, ToolCall, Tts, Usage, Word
 
 AHEAD = 5.0
 """Seconds of speech that may be made before they are played: more would be thrown away when interrupted."""
@@ -53,7 +55,8 @@ class Mind:
     transcript: Transcript
     teller: Teller
     outlet: Outlet
-    use_tool: Callable[[ToolCall, AgentConfig, Turn], Awaitable[str]]
+    use_tools: Callable[[tuple[ToolCall, ...], Turn], Awaitable[None]]
+    """Runs a round of tools and puts what came of it into the transcript."""
     deadlines: Deadlines
     call_id: str
     rate: int
@@ -85,8 +88,7 @@ async def _think(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str])
             wanted = await _stream(turn, mind, sentences)
             if not wanted:
                 return
-            results = [(call.id, await mind.use_tool(call, mind.agent, turn)) for call in wanted]
-            mind.transcript.tools_answered(tuple(wanted), results, turn.state)
+            await mind.use_tools(tuple(wanted), turn)
             if turn.leave is not None:
                 return
 
@@ -100,34 +102,52 @@ async def _stream(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]
         tools=offered(mind.agent),
         call_id=mind.call_id,
     )
-    async with mind.llm.answer(prompt) as thoughts:
-        while (thought := await _next(thoughts.__anext__, mind, mind.deadlines.first_token)) is not None:
-            match thought:
-                case Delta(text):
-                    if turn.first_token_at is None:
-                        turn.first_token_at = trio.current_time()
-                    mind.teller.tell(LlmDelta(text=text, turn=turn.number))
-                    for sentence in cutter.push(text):
-                        await sentences.send(sentence)
-                case ToolCall():
-                    wanted.append(thought)
-                case Remember(state):
-                    turn.state = state
-                case Usage():
-                    mind.used(thought)
+    with _patience(mind.llm.name, "llm", mind.deadlines.first_token) as waiting:
+        async with mind.llm.answer(prompt) as thoughts:
+            async for thought in thoughts:
+                waiting.pause()
+                match thought:
+                    case Delta(text):
+                        if turn.first_token_at is None:
+                            turn.first_token_at = trio.current_time()
+                        mind.teller.tell(LlmDelta(text=text, turn=turn.number))
+                        for sentence in cutter.push(text):
+                            await sentences.send(sentence)
+                    case ToolCall():
+                        wanted.append(thought)
+                    case Remember(state):
+                        turn.state = state
+                    case Usage():
+                        mind.used(thought)
+                waiting.go_on()
     for sentence in cutter.flush():
         await sentences.send(sentence)
     return wanted
 
 
-async def _next(step: Callable[[], Awaitable[Thought]], mind: Mind, seconds: float) -> Thought | None:
-    try:
-        with trio.fail_after(seconds):
-            return await step()
-    except StopAsyncIteration:
-        return None
-    except trio.TooSlowError:
-        raise ProviderFailed(mind.llm.name, "llm", f"no answer for {seconds:g} s") from None
+@attrs.define
+class _Waiting:
+    """How long an engine may still take; one scope around all of its work, whose deadline moves."""
+
+    scope: trio.CancelScope
+    seconds: float
+
+    def pause(self) -> None:
+        """Stop counting: the engine has spoken, and waits for us."""
+        self.scope.deadline = math.inf
+
+    def go_on(self) -> None:
+        """Count again from now."""
+        self.scope.deadline = trio.current_time() + self.seconds
+
+
+@contextmanager
+def _patience(provider: str, stage: Literal["llm", "tts"], seconds: float) -> Generator[_Waiting]:
+    """Bound each wait for an engine, its opening too: `ProviderFailed` where it gives nothing for so long."""
+    with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
+        yield _Waiting(scope, seconds)
+    if scope.cancelled_caught:
+        raise ProviderFailed(provider, stage, f"nothing came for {seconds:g} s")
 
 
 async def _speak(turn: Turn, mind: Mind, sentences: trio.MemoryReceiveChannel[str]) -> None:
@@ -144,16 +164,11 @@ async def _say(turn: Turn, mind: Mind, sentence: str) -> None:
     while (surplus := turn.playout.ahead - AHEAD) > 0:  # noqa: ASYNC110 - it drains by the clock, nobody tells
         await trio.sleep(max(surplus, 0.05))
     mind.outlet.begin_sentence(turn, sentence)
-    async with mind.tts.say(sentence, mind.agent.tts, mind.rate) as speech:
-        while True:
-            try:
-                with trio.fail_after(mind.deadlines.first_audio):
-                    piece = await speech.__anext__()
-            except StopAsyncIteration:
-                break
-            except trio.TooSlowError:
-                raise ProviderFailed(mind.tts.name, "tts", f"silent for {mind.deadlines.first_audio:g} s") from None
-            mind.outlet.add(turn, piece.samples, piece.words)
+    with _patience(mind.tts.name, "tts", mind.deadlines.first_audio) as waiting:
+        async with mind.tts.say(sentence, mind.agent.tts, mind.rate) as speech:
+            async for piece in speech:
+                mind.outlet.add(turn, piece.samples, piece.words)
+                waiting.go_on()
     mind.outlet.end_sentence(turn)
 
 

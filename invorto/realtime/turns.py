@@ -70,6 +70,14 @@ class AudioBegan:
 
 
 @attrs.frozen
+class Working:
+    """The agent's turn waits for a tool (True) or no longer does (False)."""
+
+    turn: int
+    on: bool
+
+
+@attrs.frozen
 class PlayedOut:
     """The agent's turn was played to its end; *asked*: it ended in a question; *leave*: it was the last."""
 
@@ -110,6 +118,7 @@ type Event = (
     | Speak
     | Listen
     | AudioBegan
+    | Working
     | PlayedOut
     | Held
     | Leave
@@ -241,6 +250,7 @@ class TurnTaker:
     _partial: str = attrs.field(default="", init=False)
     _unanswered: bool = attrs.field(default=False, init=False)
     _answering: bool = attrs.field(default=False, init=False)
+    _working: bool = attrs.field(default=False, init=False)
     _asked: bool = attrs.field(default=False, init=False)
     _audible: bool = attrs.field(default=False, init=False)
     _interruptible: bool = attrs.field(default=True, init=False)
@@ -273,6 +283,12 @@ class TurnTaker:
     def text(self) -> str:
         """What the caller has said in this turn so far, with what is not final yet."""
         return " ".join(part for part in (*self._words, self._partial) if part)
+
+    def take_text(self) -> str:
+        """Give what the caller has said and nobody has answered, and forget it."""
+        text = self.text
+        self._forget_words()
+        return text
 
     def step(self, event: Event | None, now: float) -> tuple[Act, ...]:  # noqa: C901 - it is the table of events
         """Take in *event*, or, for None, the passing of time."""
@@ -307,6 +323,9 @@ class TurnTaker:
             case AudioBegan(turn):
                 self._audible = self._audible or turn == self.turn
                 return ()
+            case Working(turn, on):
+                self._working = on and turn == self.turn
+                return ()
             case PlayedOut() as played:
                 return self._played_out(played, now)
             case Held(on):
@@ -319,6 +338,8 @@ class TurnTaker:
         match self.floor:
             case Floor.OPEN:
                 self._listen()
+            case Floor.AGENT if self._working and not self._audible and self._may_interrupt:
+                self._forget_words()  # a word that counts takes the floor; a cough does not make the tool run again
             case Floor.AGENT if self._answering and not self._audible and self._may_interrupt:
                 self._unanswered = True
                 return self._yield_floor()
@@ -347,8 +368,9 @@ class TurnTaker:
                 return self._yield_floor()
             case Floor.HUSHED if not self.speaking and not self._owed:
                 return self._release()
-            case Floor.AGENT if self._audible and self._may_interrupt and self.rules.counts(text):
-                return (Hush(self.turn), *self._yield_floor())
+            case Floor.AGENT if self._may_interrupt and (self._audible or self._working) and self.rules.counts(text):
+                hush = (Hush(self.turn),) if self._audible else ()
+                return (*hush, *self._yield_floor())
             case _:
                 pass
         return ()
@@ -389,12 +411,12 @@ class TurnTaker:
 
     def _take(self, act: Callable[[int], Act], *, interruptible: bool = True) -> tuple[Act, ...]:
         self.turn += 1
-        self.floor, self._audible, self._answering, self._interruptible = Floor.AGENT, False, False, interruptible
+        self.floor, self._interruptible = Floor.AGENT, interruptible
+        self._audible = self._answering = self._working = False
         return (act(self.turn),)
 
     def _answer(self, now: float) -> tuple[Act, ...]:
-        text = self.text
-        self._forget_words()
+        text = self.take_text()
         self._unanswered, self._nudged, self._alone_since = False, False, now
         acts = self._take(lambda turn: Reply(turn, text))
         self._answering = True
@@ -442,6 +464,8 @@ class TurnTaker:
         if self.speaking:
             return math.inf
         rules = self.rules.endpointing
+        if rules.provider == "off" and self.text:
+            return math.inf
         if self._owed:
             return self.paused_at + FINAL_WAIT
         if not self.text:
@@ -477,10 +501,10 @@ class TurnTaker:
         match self.floor:
             case Floor.AGENT:
                 return (Resume(self.turn),)
-            case Floor.CALLER:
-                self.paused_at = max(self.paused_at, now)
-            case _:
+            case Floor.OPEN if not self._words:
                 self._open(now)
+            case _:
+                self.floor, self.paused_at = Floor.CALLER, max(self.paused_at, now)
         return ()
 
     def _leave(self, reason: EndReason, now: float, *, goodbye: bool) -> tuple[Act, ...]:

@@ -262,7 +262,7 @@ async def open_stage(
     document: Mapping[str, Any] | None = None,
     script: Mapping[str, Any] | None = None,
     *,
-    start: p.Start | None = None,
+    start: p.ClientMessage | None = None,
     **more: Any,
 ) -> AsyncGenerator[Stage]:
     """Open a call whose client has just said ``start``; at the end the call is over, one way or another."""
