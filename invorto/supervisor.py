@@ -22,17 +22,19 @@ from invorto.model.call import EndReason
 from invorto.observability.logs import set_up_logs
 from invorto.realtime.door import serve_door
 from invorto.realtime.listeners import open_listeners
+from invorto.realtime.live import LiveCalls
 from invorto.resources import Resources, open_resources
 from invorto.speech.opening import Progress, silent
 
 log = structlog.get_logger(__name__)
 
-GOODBYE = 5.0
-"""Seconds that live calls get to say goodbye when the drain is over, before they are cut."""
+GOODBYE = 4.5
+"""Seconds that live calls get to say goodbye when the drain is over, before they are cut: five in all are promised,
+and what they leave is still to be written."""
 INTERRUPTED = 130
 """The exit code when a signal ended the start."""
-HTTP_GRACE = 5.0
-"""Seconds that requests get to finish when the door shuts."""
+HTTP_GRACE = 4.0
+"""Seconds that requests get to finish, beside the goodbyes."""
 
 
 class Service(Protocol):
@@ -167,9 +169,12 @@ async def supervise(
                 if ready is not None:
                     front.start_soon(ready, resources, addresses, stop)
                 await stop.asked.wait()
-                await _drain(resources, resources.config.limits.drain_timeout, stop, calls)
-            resources.http.drain()
-            await _wait(resources.http.wait_idle, HTTP_GRACE, stop.cut)
+                await _drain(resources, resources.config.limits.drain_timeout, stop)
+                async with trio.open_nursery() as last:
+                    resources.http.drain()
+                    last.start_soon(_wait, resources.http.wait_idle, HTTP_GRACE, stop.cut)
+                    await _say_goodbye(resources.live, stop)
+                    calls.cancel_scope.cancel()
             front.cancel_scope.cancel()
         for service in reversed(services):
             await service.end()
@@ -219,20 +224,23 @@ class _Service:
         await self.over.wait()
 
 
-async def _drain(resources: Resources, patience: float, stop: Stop, calls: trio.Nursery) -> None:
-    """Let no new calls in; let live ones end by themselves, then with a goodbye, then at once."""
+async def _drain(resources: Resources, patience: float, stop: Stop) -> None:
+    """Let no new calls in, and let live ones end by themselves."""
     live = resources.live
     live.draining = True
     resources.health.ready = False
     log.info("draining", calls=live.held, patience=patience)
     await _wait(live.wait_empty, patience, stop.hurried)
+
+
+async def _say_goodbye(live: LiveCalls, stop: Stop) -> None:
+    """Have the calls that are left end with a goodbye."""
     if live.held:
         log.info("saying_goodbye", calls=live.held)
         live.leave(EndReason.DRAINED)
         await _wait(live.wait_empty, GOODBYE, stop.cut)
     if live.held:
         log.warning("calls_cut", calls=live.held)
-    calls.cancel_scope.cancel()
 
 
 async def _wait(what: Callable[[], Awaitable[None]], seconds: float, skip: trio.Event) -> None:

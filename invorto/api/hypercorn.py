@@ -243,6 +243,8 @@ class _Connection:
 
     async def _end(self) -> None:
         """Close our direction; the client gets a moment to take the last answer and close its own."""
+        if self._ended:
+            return  # both the reader and the request may come to it, in the same moment too
         self._busy, self._ended = False, True
         self._settled.set()
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
