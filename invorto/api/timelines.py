@@ -1,4 +1,4 @@
-"""The route of a call's timeline: from Redis while it is there, from PostgreSQL after."""
+"""The route of a call's timeline: from Redis while the call lives, from PostgreSQL after."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ class _Reader:
         """Give up to *most* events, ascending."""
         if not self.call.status.terminal:
             return await self._running(after, before, most)
+        if found := await self._kept(after, before, most):
+            return found  # the whole, kept with the call's end; Redis may still be a tick behind
         try:
-            found = await self._running(after, before, most)
+            return await self._running(after, before, most)
         except StoreUnavailable:
-            found = []  # the whole was kept when the call ended
-        return found or await self._kept(after, before, most)
+            return []
 
     async def _running(self, after: str | None, before: str | None, most: int) -> list[TimelineEvent]:
         return await self.deps.timeline.read(self.call.id, after, before, most, self.kinds or None)
