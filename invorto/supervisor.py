@@ -6,6 +6,7 @@ Read it top to bottom for the order of starting, and bottom to top for the order
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -106,6 +107,8 @@ async def serve(
                 if prepare is not None:
                     config = await prepare(stack, config)
                 resources = await stack.enter_async_context(open_resources(config, progress))
+                gc.collect()
+                gc.freeze()  # what was loaded to start with stays: looking it through again would hold every call up
                 await supervise(resources, doors, parts, stop, ready)
         nursery.cancel_scope.cancel()
     if starting.cancelled_caught:

@@ -151,6 +151,8 @@ class Run:
     """From the frame that decides to the caller's receipt of the clear."""
     others: float
     late: list[float]
+    collector: float
+    """The longest that the garbage collector held everything up."""
 
     @property
     def cpu_ms(self) -> float:
@@ -205,7 +207,7 @@ def run(
         return Run(
             calls, took, tally, cpu, (full_bytes - empty_bytes) / calls, (after["tasks"] - empty["tasks"]) / calls,
             windows / max(batches, 1), (after["vad"]["seconds"] - before["vad"]["seconds"]) / took, verdict, frame,
-            others, late,
+            others, late, after["collector"],
         )  # fmt: skip
 
 
@@ -242,13 +244,13 @@ def report(runs: Sequence[Run], cuts: Sequence[speech.Cut]) -> dict[str, Any]:
     figures.show(
         f"Calls on one core, {runs[0].seconds:.0f} s each",
         ("calls", "added p50", "p95", "p99 ms", "clear p99 ms", "from frame", "CPU ms/call-s", "KB/call", "tasks/call",
-         "answers", "timed out", "batch", "VAD %", "others", "load late p99", "held"),
+         "answers", "timed out", "batch", "VAD %", "GC ms", "others", "load late p99", "held"),
         [
             (
                 each.calls, each.added(0.5), each.added(0.95), each.added(0.99), p(each.verdict, 0.99) * 1000,
                 p(each.frame, 0.99) * 1000, each.cpu_ms, each.bytes / 1000, each.tasks, each.tally.answers,
-                each.tally.timeouts + each.tally.lost, each.batch, each.vad * 100, each.others,
-                p(each.late, 0.99) * 1000, "yes" if each.held else "no",
+                each.tally.timeouts + each.tally.lost, each.batch, each.vad * 100,
+                each.collector * 1000, each.others, p(each.late, 0.99) * 1000, "yes" if each.held else "no",
             )
             for each in runs
         ],

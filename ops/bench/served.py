@@ -17,6 +17,7 @@ import gc
 import json
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -72,8 +73,32 @@ def _state(resources: Resources) -> dict[str, Any]:
         # Trio keeps threads that have nothing to do for ten seconds.
         "threads": sum(not thread.name.startswith("Trio thread") for thread in threading.enumerate()),
         "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are enough
+        "collector": COLLECTOR.take(),
         "vad": attrs.asdict(getattr(resources.engines.vad, "tally")),  # noqa: B009 - the port has none
     }
+
+
+@attrs.define
+class Collector:
+    """How long the garbage collector has held everything up at most, since somebody asked; seconds."""
+
+    longest: float = 0.0
+    _began: float = 0.0
+
+    def __call__(self, phase: str, _: dict[str, int]) -> None:
+        """Be told by the collector."""
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self.longest = max(self.longest, time.perf_counter() - self._began)
+
+    def take(self) -> float:
+        """Give it, and begin anew."""
+        taken, self.longest = self.longest, 0.0
+        return taken
+
+
+COLLECTOR = Collector()
 
 
 def _say(words: dict[str, Any]) -> None:
@@ -89,4 +114,5 @@ async def _main() -> int:
 if __name__ == "__main__":
     if os.environ.get("BENCH_UNPLUGGED"):
         unplug()
+    gc.callbacks.append(COLLECTOR)
     sys.exit(trio.run(_main))
