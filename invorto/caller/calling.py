@@ -5,23 +5,14 @@ from __future__ import annotations
 import heapq
 import json
 import math
-import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import numpy as np
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    ConnectionTimeout,
-    DisconnectionTimeout,
-    HandshakeError,
-    WebSocketConnection,
-    open_websocket_url,
-)
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from invorto.caller.ear import RATE, Ear, onset
 from invorto.caller.reach import Event, Server, refusal
@@ -30,10 +21,10 @@ from invorto.speech.ports import Samples
 
 FRAME = 0.02
 """Seconds of a frame: what a browser sends."""
-CONNECTING = 10.0
-"""Seconds that the server may take to let the caller in."""
+PATIENCE = 5.0
+"""Seconds that the server may take to be reached, to answer, and to let the caller in."""
 PARTING = 2.0
-"""Seconds that the server may take over the goodbye, and then over closing."""
+"""Seconds that the server may take over the goodbye."""
 _SILENCE = np.zeros(int(RATE * FRAME), np.int16)
 _PASSING = frozenset({"emotion.window", "pong"})
 """What is of no interest a moment later, and so is not kept."""
@@ -218,52 +209,64 @@ async def open_caller(
     *tell* hears each event as it comes, *answer_tool* gives the result of each `tool.call`. `UsageError` and
     `StartFailed` say why nobody answers, or why the caller was not let in.
     """
-    async with _open_socket(server, server.socket(call_id, agent)) as socket, trio.open_nursery() as nursery:
-        caller = Caller(socket, tell, answer_tool)
-        nursery.start_soon(caller.listen)
-        with trio.move_on_after(CONNECTING):
-            await caller.send({"t": "start", "callId": call_id, "audioOut": "binary", "capabilities": ["marks"]})
-            if await caller.wait_for(lambda event: event["t"] == "connected") is None:
-                events = [event for _, event in caller.events]
-                raise refusal(*caller.closed, events, server, agent)
-        if not caller.events:
-            raise StartFailed(f"{server.url} lets nobody in: is it an Invorto server?")
-        nursery.start_soon(caller.speak)
-        nursery.start_soon(caller.echo)
-        yield caller
-        await caller.send({"t": "end"})
-        with trio.move_on_after(PARTING):
-            await caller.over.wait()
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def _open_socket(server: Server, address: str) -> AsyncGenerator[WebSocketConnection]:
-    failure: BaseException | None = None
-    socket: WebSocketConnection | None = None
-    opening = open_websocket_url(
-        address, subprotocols=["invorto.v1", server.key], connect_timeout=CONNECTING, disconnect_timeout=PARTING
-    )
+    stream = await _connect(server)
     try:
-        async with opening as socket:
-            try:
-                yield socket
-            except BaseException as error:
-                failure = error
-                raise
-    except DisconnectionTimeout:
-        if failure is not None:
-            raise failure from None
-    except ConnectionRejected as error:
-        raise UsageError(f"{server.url} answered {error.status_code}: it serves no voice sockets") from None
-    except ConnectionTimeout:
-        raise UsageError(f"{server.url} does not answer: is the server running?") from None
-    except HandshakeError as error:
-        cause = error.__cause__
-        if isinstance(cause, ssl.SSLError):
-            raise UsageError(f"{server.url} has no certificate that can be trusted ({cause.reason})") from None
-        why = getattr(cause, "strerror", None) or cause or "it hangs up"
-        raise UsageError(f"{server.url} does not answer ({why}): is the server running?") from None
+        async with trio.open_nursery() as nursery:
+            caller = Caller(await _shake_hands(nursery, stream, server, call_id, agent), tell, answer_tool)
+            nursery.start_soon(caller.listen)
+            with trio.move_on_after(PATIENCE):
+                await caller.send({"t": "start", "callId": call_id, "audioOut": "binary", "capabilities": ["marks"]})
+                if await caller.wait_for(lambda event: event["t"] == "connected") is None:
+                    raise refusal(*caller.closed, [event for _, event in caller.events], server, agent)
+            if not caller.events:
+                raise StartFailed(f"{server.url} lets nobody in: is it an Invorto server?")
+            nursery.start_soon(caller.speak)
+            nursery.start_soon(caller.echo)
+            yield caller
+            await caller.send({"t": "end"})
+            with trio.move_on_after(PARTING):
+                await caller.over.wait()
+                await caller.socket.aclose()
+            nursery.cancel_scope.cancel()
+    except* ConnectionRejected as group:
+        (rejected,) = group.exceptions
+        code = getattr(rejected, "status_code", "no")
+        raise UsageError(f"{server.url} answered {code}: it serves no voice sockets") from None
     finally:
-        if socket is not None:  # the library forgets its stream when the server closes first
-            await trio.aclose_forcefully(socket._stream)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        await trio.aclose_forcefully(stream)
+
+
+async def _connect(server: Server) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    host, port, secure = server.place
+    why: object = f"nothing within {PATIENCE:g} s"
+    with trio.move_on_after(PATIENCE):
+        try:
+            if not secure:
+                return await trio.open_tcp_stream(host, port)
+            stream = await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True)
+            try:
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return stream
+        except trio.BrokenResourceError as error:
+            why = error.__cause__ or error
+        except OSError as error:
+            why = error.strerror or error
+    raise UsageError(f"{server.url} does not answer ({why}): is the server running?")
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, stream: trio.abc.Stream, server: Server, call_id: str, agent: str
+) -> WebSocketConnection:
+    host, port, _ = server.place
+    with trio.move_on_after(PATIENCE):
+        return await wrap_client_stream(
+            nursery,
+            cast("trio.SocketStream", stream),
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            server.socket(call_id, agent),
+            subprotocols=["invorto.v1", server.key],
+        )
+    raise UsageError(f"{server.url} does not answer as a web server does: is it an Invorto server?")

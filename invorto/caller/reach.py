@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import attrs
 import trio
@@ -21,7 +21,6 @@ type Event = Mapping[str, Any]
 
 PATIENCE = 10.0
 """Seconds that a server may take to answer a request."""
-_SECURE = {"http": "ws", "ws": "ws", "https": "wss", "wss": "wss"}
 _PLAIN = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 
@@ -42,11 +41,17 @@ class Server:
         if not _TOKEN.fullmatch(self.key):
             raise UsageError("the key is empty, or holds characters that no key has: give another one with --key")
 
-    def socket(self, call_id: str, agent: str) -> str:
-        """Give the address of a call's voice socket."""
-        query = urlencode({"callId": call_id, "agentId": agent, "rate": RATE}, quote_via=quote)
+    @property
+    def place(self) -> tuple[str, int, bool]:
+        """Host, port, and whether TLS is spoken there."""
         parts = self._parts()
-        return urlunsplit((_SECURE[parts.scheme], parts.netloc, f"{parts.path}/realtime/voice", query, ""))
+        secure = parts.scheme in {"https", "wss"}
+        return parts.hostname or "", parts.port or (443 if secure else 80), secure
+
+    def socket(self, call_id: str, agent: str) -> str:
+        """Give the path and query of a call's voice socket."""
+        query = urlencode({"callId": call_id, "agentId": agent, "rate": RATE}, quote_via=quote)
+        return f"{self._parts().path}/realtime/voice?{query}"
 
     def rest(self, path: str) -> str:
         """Give the address of a route."""

@@ -38,7 +38,7 @@ class Leavings:
     @property
     def cost(self) -> Decimal:
         """What it cost, ₹."""
-        return sum((Decimal(cost["inr"]) for cost in self.call["costs"]), Decimal(0))
+        return sum((Decimal(cost["inr"]) for cost in self.call["costs"]), Decimal(0)).quantize(Decimal("0.01"))
 
 
 async def read_leavings(server: Server, call_id: str) -> Leavings:
@@ -46,14 +46,19 @@ async def read_leavings(server: Server, call_id: str) -> Leavings:
     here = f"/v1/calls/{call_id}"
     call: Mapping[str, Any] = {}
     with trio.move_on_after(KEEPING):
-        while not (call := await server.get(here)).get("endReason"):  # noqa: ASYNC110 - it is another program's event
+        while not (call := await server.get(here)).get("endReason"):  # noqa: ASYNC110 - nobody tells over REST
             await trio.sleep(0.1)
     if not call.get("endReason"):
         raise StartFailed(f"the call was not kept within {KEEPING:g} s")
+    timeline: Sequence[Mapping[str, Any]] = ()
+    with trio.move_on_after(KEEPING):  # it is written every 100 ms, by itself
+        while not timeline or timeline[-1]["kind"] != "call.ended":
+            await trio.sleep(0.1)
+            timeline = (await server.get(f"{here}/timeline?count=1000"))["timeline"]
     return Leavings(
         call=call,
         transcript=(await server.get(f"{here}/transcript"))["transcript"],
-        timeline=(await server.get(f"{here}/timeline?count=1000"))["timeline"],
+        timeline=timeline,
         recording=await server.get_bytes(f"{here}/recording") if call.get("recordingUrl") else b"",
     )
 
