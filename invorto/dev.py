@@ -73,6 +73,7 @@ async def embedded(
     urls = await stack.enter_async_context(open_stores(folder, progress=progress, use_system=use_system))
     await migrate(urls.db_url)
     with _writing(folder):
+        (folder / "dev.json").unlink(missing_ok=True)  # of one that was killed: nobody is there
         keyring = config.secrets.secret_keys or (_secret_key(folder / "secret.key"),)
     return attrs.evolve(
         config,

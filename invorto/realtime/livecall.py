@@ -94,7 +94,7 @@ class LiveCall:
 
     def fail(self, error: BaseException) -> None:
         """End the call for an error of one of its lines."""
-        log.error("line_failed", exc_info=error)
+        log.error("line_failed", call_id=self.id, exc_info=error)
         self.leave(EndReason.ERROR, goodbye=False)
 
     # -- for a line -------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ class Reception:
                 log.info("socket_refused", code=refused.close_code, reason=refused.reason)
                 await refuse(socket, refused, self.house.wall())
                 return
-            await live.serve(line, listening=listening)
+            with structlog.contextvars.bound_contextvars(call_id=live.id, tenant_id=live.call.tenant_id):
+                await live.serve(line, listening=listening)
 
     async def _admit(self, request: Request, socket: VoiceSocket) -> tuple[WebLine, LiveCall, bool]:
         with trio.move_on_after(self.house.deadlines.admission):

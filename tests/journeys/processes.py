@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -101,6 +101,23 @@ class Running:
     def family(self) -> list[psutil.Process]:
         """Give its children, and theirs."""
         return psutil.Process(self.pid).children(recursive=True)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Tell whether a process does anything yet; one that only waits to be buried does not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def all_gone(processes: Iterable[psutil.Process], seconds: float = 5) -> None:
+    """Wait until none of the processes is left."""
+    processes = list(processes)
+    with trio.move_on_after(seconds):
+        while any(map(alive, processes)):
+            await trio.sleep(0.01)
+        return
+    raise AssertionError(f"left: {[process for process in processes if alive(process)]}")
 
 
 @asynccontextmanager

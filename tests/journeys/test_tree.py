@@ -26,7 +26,7 @@ from invorto.speech.scripted import ScriptedLlm, ScriptedTts
 from invorto.storage import agents, calls
 from invorto.storage.ledger import Ledger
 from tests.journeys.house import BINARY, SCRIPTED, Client, Reach, Server, open_client, open_server, settings
-from tests.journeys.processes import reach, rest, running
+from tests.journeys.processes import all_gone, reach, rest, running
 from tests.wire.peers import HANDSHAKE, until_end
 
 BRIEF = '{"replies": ["Yes."]}'
@@ -158,15 +158,6 @@ async def test_workers_die_with_their_parent(loop: None, postgres_url: str, redi
         parent.tell(signal.SIGKILL)
         assert await parent.ended() == -signal.SIGKILL
         await all_gone(family)
-
-
-async def all_gone(processes: list[Any], seconds: float = 5) -> None:
-    """Wait until none of the processes is left."""
-    with trio.move_on_after(seconds):
-        while any(process.is_running() for process in processes):
-            await trio.sleep(0.02)
-        return
-    raise AssertionError(f"left: {[process for process in processes if process.is_running()]}")
 
 
 async def test_workers_that_cannot_start_say_why_once(tmp_path: Path) -> None:
