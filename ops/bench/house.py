@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -110,15 +110,20 @@ class Server:
 
 
 @contextmanager
-def server(stores: Stores, core: int, *, unplugged: bool = False, **more: str) -> Iterator[Server]:
-    """Serve on *core* until the block is left."""
+def server(
+    stores: Stores, core: int, *, unplugged: bool = False, log: Path | None = None, **more: str
+) -> Iterator[Server]:
+    """Serve on *core* until the block is left; what the server logs goes to *log*, or to where our errors go."""
     environ = {**settings(stores, **more), "BENCH_CORE": str(core)}
     if unplugged:
         environ["BENCH_UNPLUGGED"] = "yes"
     argv = [sys.executable, "-m", "ops.bench.served"]
-    with subprocess.Popen(
-        argv, env=environ, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        nullcontext() if log is None else log.open("w") as errors,
+        subprocess.Popen(
+            argv, env=environ, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
         to, fro = pipes(process)
         try:
             line = fro.readline()
