@@ -16,9 +16,12 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from invorto import config
 from invorto.audio.resample import resample
 from invorto.audio.wav import read_wav
+from invorto.errors import Conflict
+from invorto.model.agent import Agent
 from invorto.resources import Resources, open_resources
 from invorto.speech.ports import Samples
 from invorto.storage import agents, keys
+from invorto.storage.postgres import Database
 from invorto.supervisor import Stop, bind, supervise
 from tests.wire.peers import open_client as connect
 
@@ -80,9 +83,7 @@ async def open_server(environ: Mapping[str, str], document: Mapping[str, Any] | 
         doors = await bind(stack, loaded)
         resources = await stack.enter_async_context(open_resources(loaded))
         _, key = await keys.create(resources.database, "t_default", "admin", "test")
-        agent = await agents.create(
-            resources.database, "t_default", name="desk", document=document or {"greeting": "Hello, how can I help?"}
-        )
+        agent = await _agent(resources.database, document or {"greeting": "Hello, how can I help?"})
         async with trio.open_nursery() as nursery:
             served = trio.Event()
 
@@ -96,6 +97,13 @@ async def open_server(environ: Mapping[str, str], document: Mapping[str, Any] | 
             yield Server(resources=resources, stop=stop, port=port, key=key, agent_id=agent.id)
             stop.ask()
             stop.ask()
+
+
+async def _agent(database: Database, document: Mapping[str, Any]) -> Agent:
+    try:
+        return await agents.create(database, "t_default", name="desk", document=document)
+    except Conflict:  # the server was here before
+        return await agents.get(database, "t_default", "desk")
 
 
 @attrs.define
