@@ -173,9 +173,9 @@ class _Connection:
 
     async def _read(self) -> None:
         """Give the protocol what comes, until the end of it."""
-        while True:
+        while True:  # noqa: ASYNC913 - reading is a checkpoint, whether it fails or not
             data: bytes | None = None
-            with trio.CancelScope(deadline=self._bound()) as self._reading:
+            with trio.CancelScope(deadline=self._bound()) as self._reading:  # noqa: ASYNC912 - reading is one
                 try:
                     data = bytes(await self._stream.receive_some(_CHUNK))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):

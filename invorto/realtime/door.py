@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import NoReturn
 
@@ -164,7 +164,7 @@ async def _read_head(stream: trio.SocketStream, reader: HeadReader) -> Request |
     """Read until the head is whole; None if the peer went, or never said a word. Raises `Refused`."""
     with trio.move_on_after(HEAD_SECONDS) as patience:
         peer = peer_of(stream.socket)
-        while True:
+        while True:  # noqa: ASYNC913 - reading is a checkpoint, whether it fails or not
             try:
                 data = await stream.receive_some(_CHUNK)
             except trio.BrokenResourceError:
@@ -181,12 +181,9 @@ async def _read_head(stream: trio.SocketStream, reader: HeadReader) -> Request |
 
 async def refuse(stream: trio.SocketStream, refused: Refused) -> None:
     """Answer with an error and close; a peer that neither reads nor closes gets two seconds."""
-    with trio.move_on_after(_ANSWER_SECONDS):
-        try:
-            await stream.send_all(refusal(refused))
-            # Closing while bytes are on their way in would reset the connection before the answer is read.
-            await stream.send_eof()
-            while await stream.receive_some(_CHUNK):
-                pass
-        except trio.BrokenResourceError:
+    with trio.move_on_after(_ANSWER_SECONDS), suppress(trio.BrokenResourceError):
+        await stream.send_all(refusal(refused))
+        # Closing while bytes are on their way in would reset the connection before the answer is read.
+        await stream.send_eof()
+        while await stream.receive_some(_CHUNK):
             pass

@@ -149,7 +149,7 @@ class Worker:
 
     async def _read(self, wire: trio.SocketStream) -> str:
         unpacker: Unpacker[Report] = Unpacker(REPORTS)
-        while True:
+        while True:  # noqa: ASYNC913 - reading is a checkpoint, whether it fails or not
             data = None
             with self._patience:
                 try:
@@ -267,7 +267,7 @@ async def open_worker(job: Job, progress: Progress = silent) -> AsyncIterator[Wo
     """Start a heavy engine's process and keep one alive; it loads in the background, orders wait for it."""
     worker = Worker(job, progress)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(worker.run)
+        nursery.start_soon(worker.run)  # noqa: ASYNC113 - orders wait for it
         try:
             yield worker
         finally:
