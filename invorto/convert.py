@@ -61,7 +61,7 @@ def _or_enum(hook: _Hook, value: object, kind: Any) -> Any:
 
 
 def _many(kind: Any, converter: cattrs.Converter) -> _Hook:
-    item_kind = (*get_args(kind), Any)[0]
+    (item_kind,) = {*get_args(kind)} - {Ellipsis} or {Any}  # a tuple of one thing and another is no list
     gather = next((made for made in (tuple, list, frozenset, set) if get_origin(kind) is made), tuple)
 
     def read(value: object, _: object) -> Any:
@@ -102,16 +102,13 @@ def _shapes(kind: Any) -> frozenset[str]:
     if kind is Any:
         return frozenset({"null", "true or false", "a number", "text", "a list", "an object"})
     known = {NoneType: "null", bool: "true or false", int: "a number", float: "a number"}
-    if isinstance(origin, type):
-        if origin in known:
-            return frozenset({known[origin]})
-        if attrs.has(origin) or issubclass(origin, Mapping):
-            return frozenset({"an object"})
-        if issubclass(origin, enum.Enum):
-            return frozenset(_shape(member.value) for member in origin)
-        if issubclass(origin, Sequence | AbstractSet) and origin is not str:
-            return frozenset({"a list"})
-    return frozenset({"text"})
+    if origin in known:
+        return frozenset({known[origin]})
+    if attrs.has(origin) or issubclass(origin, Mapping):
+        return frozenset({"an object"})
+    if issubclass(origin, enum.Enum):
+        return frozenset(_shape(member.value) for member in origin)
+    return frozenset({"a list" if _is_many(origin) else "text"})
 
 
 def _shape(value: object) -> str:
@@ -237,8 +234,6 @@ def _made(make: Callable[[Any, cattrs.Converter], _Hook], converter: cattrs.Conv
 
 def _is_many(kind: Any) -> bool:
     origin = get_origin(kind) or kind
-    if origin is tuple and get_args(kind)[1:] != (Ellipsis,) and get_args(kind):
-        return False
     return (
         isinstance(origin, type) and issubclass(origin, Sequence | AbstractSet) and not issubclass(origin, str | bytes)
     )

@@ -98,6 +98,10 @@ RULES: list[tuple[dict[str, Any], str, str]] = [
     ({"locale": "english please"}, "$.locale", "expected a language tag such as en-IN"),
     ({"prompt": "x" * 65_537}, "$.prompt", "must be at most 65536 bytes of text"),
     ({"prompt": "₹" * 30_000}, "$.prompt", "must be at most 65536 bytes of text"),
+    (
+        {"greeting": {"audio": "https://x/a.wav"}},
+        "$.greeting", "a greeting from a file cannot be played yet: give its text",
+    ),
     ({"greeting": "x" * 65_537}, "$.greeting", "must be at most 65536 bytes of text"),
     ({"consent": {"prompt": " "}}, "$.consent.prompt", "must not be empty"),
     ({"consent": {}}, "$.consent.prompt", "required field missing"),
@@ -118,6 +122,7 @@ RULES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"flow": {"slots": [{"name": "a"}, {"name": "a"}]}}, "$.flow.slots", "a is there twice"),
     ({"variables": {"a": 5}}, "$.variables.a", "expected text"),
+    ({"variables": {str(n): "" for n in range(201)}}, "$.variables", "must have at most 200 entries"),
     ({"silence": {"nudgeAfter": 0}}, "$.silence.nudgeAfter", "must be at least 1"),
     ({"interruption": {"bargeInMs": 19}}, "$.interruption.bargeInMs", "must be at least 20"),
     ({"tts": {"rate": 2.01}}, "$.tts.rate", "must be at most 2"),
@@ -129,6 +134,14 @@ RULES: list[tuple[dict[str, Any], str, str]] = [
 def test_rules(written: dict[str, Any], path: str, message: str) -> None:
     """A document that would fail in a call is refused when it is written."""
     assert told(written, engines=ENGINES) == [(path, message)]
+
+
+def test_a_prompt_written_twice_is_told_of_as_prompt() -> None:
+    """Whoever wrote both `prompt` and `systemPrompt` is told about `prompt`, which holds both."""
+    written = {"systemPrompt": "a" * 40_000, "prompt": "b" * 40_000}
+    with pytest.raises(Invalid) as caught:
+        check(tidy(written), DEFAULTS)
+    assert origin(caught.value.faults, written) == [Fault("$.prompt", "must be at most 65536 bytes of text")]
 
 
 def test_rules_of_others() -> None:
@@ -204,6 +217,21 @@ def test_resolve_outlives_versions() -> None:
     assert resolve({"greeting": {"audio": "https://x/a.wav"}}, DEFAULTS).greeting == GreetingAudio(
         audio="https://x/a.wav"
     )
+
+
+def test_an_installation_without_a_cap() -> None:
+    """Where nothing bounds a call's length, the agent's own does, or nothing."""
+    assert resolve({"maxDuration": 5000}, {}).max_duration == 5000
+    assert resolve({}, {}).max_duration == AgentConfig().max_duration
+    assert check({"maxDuration": 5000}, {}).max_duration == 5000
+
+
+def test_a_flow_that_holds_is_kept() -> None:
+    """Intents whose slots there are, and intents without any, are no fault; neither are engines that there are."""
+    written = {"flow": {"intents": [{"name": "book", "slots": ["day"]}, {"name": "ask"}], "slots": [{"name": "day"}]}}
+    flow = check(written, DEFAULTS, engines=ENGINES).flow
+    assert flow
+    assert [intent.slots for intent in flow.intents] == [("day",), ()]
 
 
 def test_live_changes() -> None:

@@ -49,6 +49,29 @@ class Needs:
     inner_thing: Everything
 
 
+type Size = Literal["s", "m"] | int
+
+
+@attrs.frozen(kw_only=True)
+class Disc:
+    radius: float
+
+
+@attrs.frozen(kw_only=True)
+class Box:
+    width: float
+
+
+@attrs.frozen(kw_only=True)
+class Choices:
+    size: Size | None = None
+    flag: bool | int = False
+    colour: Colour | None = None
+    anything: Any | None = None
+    form: Disc | Box | None = None
+    nothing: None = None
+
+
 def faults(value: object, kind: type[Any] = Everything) -> list[tuple[str, str]]:
     """Give every fault that is told of *value*."""
     with pytest.raises(Invalid) as caught:
@@ -72,6 +95,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"real": float("inf")}, "$.real", "number out of range"),
     ({"real": 10**400}, "$.real", "number out of range"),
     ({"money": "a lot"}, "$.money", "expected a decimal number"),
+    ({"money": True}, "$.money", "expected a decimal number"),
     ({"money": "NaN"}, "$.money", "number out of range"),
     ({"when": "yesterday"}, "$.when", "expected an ISO 8601 time"),
     ({"when": "0001-01-01T00:00:00+23:00"}, "$.when", "expected an ISO 8601 time"),
@@ -141,6 +165,45 @@ def test_unions_go_by_shape() -> None:
         ("$.tools[1].name", "required field missing"),
         ("$.tools[1].nam", "unknown field"),
     ]
+
+
+CHOICES: list[tuple[dict[str, Any], Choices]] = [
+    ({"size": "m"}, Choices(size="m")),
+    ({"size": 5}, Choices(size=5)),
+    ({"flag": True}, Choices(flag=True)),
+    ({"flag": 1}, Choices(flag=1)),
+    ({"colour": "blue"}, Choices(colour=Colour.BLUE)),
+    ({"anything": [{"a": 1}]}, Choices(anything=[{"a": 1}])),
+    ({"anything": None}, Choices()),
+    ({"form": {"radius": 1}}, Choices(form=Disc(radius=1.0))),
+    ({"form": {"width": 1}}, Choices(form=Box(width=1.0))),
+    ({"nothing": None}, Choices()),
+]
+
+
+@pytest.mark.parametrize(("value", "meant"), CHOICES, ids=lambda part: str(part)[:40])
+def test_choices_are_made_by_what_they_hold(value: dict[str, Any], meant: Choices) -> None:
+    """Of several kinds that a field may be, the one that fits is read: by its shape, then in their order."""
+    read = structure(value, Choices)
+    assert read == meant
+    assert type(read.flag) is type(meant.flag)
+
+
+def test_a_choice_that_nothing_fits_is_told() -> None:
+    """What fits none of several kinds is told once, about the last of those that it looks like."""
+    assert faults({"size": "xl", "flag": "yes", "form": {"depth": 1}, "nothing": 0}, Choices) == [
+        ("$.size", "expected one of s, m"),
+        ("$.flag", "expected true or false or a number"),
+        ("$.form.width", "required field missing"),
+        ("$.form.depth", "unknown field"),
+        ("$.nothing", "expected null"),
+    ]
+
+
+def test_what_no_json_holds_is_refused() -> None:
+    """A value that comes from elsewhere than JSON is a fault, also deep inside."""
+    assert faults({"whatever": {"a": [{1, 2}]}}) == [("$.whatever.a[0]", "expected JSON")]
+    assert structure({"whatever": (1, "a")}, Everything).whatever == (1, "a")
 
 
 def test_deep_nesting_is_a_fault() -> None:

@@ -106,7 +106,7 @@ def _bytes(path: Path) -> bytes:
     except IsADirectoryError:
         raise Invalid(f"{path} is a folder: name the WAV file in it") from None
     except OSError as error:
-        raise Invalid(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+        raise Invalid(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
     return content
 
 

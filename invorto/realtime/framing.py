@@ -139,10 +139,8 @@ class Framing:
 
     def _long_way(self) -> Event | None:
         """Do all that the short path does not."""
-        if self._broken is not None:
-            raise self._broken
         try:
-            while not self.closed:
+            while True:
                 frame = self._frame()
                 if frame is None:
                     return None
@@ -153,7 +151,6 @@ class Framing:
         except PeerError as error:
             self._drop(error)
             raise
-        return None
 
     def _frame(self) -> tuple[int, bool, bytes] | None:
         """Take one whole frame: opcode, whether it is final, payload. The header alone is enough to refuse it."""

@@ -122,6 +122,9 @@ def test_a_path_that_cannot_be_read_says_why(tmp_path: Path):
         read_wav(tmp_path / "gone.wav")
     with pytest.raises(Invalid, match="is a folder"):
         read_wav(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(Invalid, match=r"beyond\.wav cannot be read \(Not a directory\): check the path"):
+        read_wav(tmp_path / "file" / "beyond.wav")
 
 
 def test_what_is_too_large_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
