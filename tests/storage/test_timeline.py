@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Sequence
 
 import pytest
 import trio
@@ -12,47 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invorto.config import TimelineSettings
-from invorto.errors import Invalid, LimitReached, StoreUnavailable
+from invorto.errors import Invalid, StoreUnavailable
 from invorto.model.event_ids import event_key
 from invorto.model.record import TimelineEvent
 from invorto.storage import timeline as module
 from invorto.storage.fakes import FakeRedis
-from invorto.storage.redis import Commands, Refused, open_redis
+from invorto.storage.redis import Commands, Refused
 from invorto.storage.timeline import Deadlines, Timeline
-
-SETTINGS = TimelineSettings(default_count=5, max_count=250, ttl_hours=2.0)
-
-
-def event(number: int, kind: str = "stt.final", **payload: object) -> TimelineEvent:
-    """Make the event with the id ``1000-number``."""
-    return TimelineEvent(id=f"1000-{number}", kind=kind, payload=payload or {"n": number}, timestamp=1000 + number)
-
-
-def numbers(events: Sequence[TimelineEvent]) -> list[int]:
-    return [event_key(item.id)[1] for item in events]
-
-
-@pytest.fixture(params=["fake", "real"])
-async def redis(request, loop, redis_url):
-    """Give the fake and the real one in turn: the same tests hold for both."""
-    if request.param == "fake":
-        yield FakeRedis()
-    else:
-        async with open_redis(redis_url) as opened:
-            yield opened
-
-
-@pytest.fixture
-async def timeline(redis):
-    """Give a timeline whose writer is the test itself, by `flush`."""
-    return Timeline(redis, SETTINGS)
-
-
-async def fill(timeline: Timeline, count: int, call: str = "c_1") -> None:
-    for number in range(1, count + 1):
-        timeline.append(call, event(number, "even" if number % 2 == 0 else "odd"))
-    await timeline.flush()
-
+from tests.storage.events import SETTINGS, event, fill, numbers
 
 # -- reading --------------------------------------------------------------------------------------
 
@@ -257,12 +222,6 @@ def test_reads_are_slices_of_what_was_written(kinds, after, before, count, filte
 
 
 # -- writing, in virtual time ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def fake():
-    """Give a Redis in memory."""
-    return FakeRedis()
 
 
 @pytest.fixture
@@ -499,110 +458,3 @@ async def test_cancelled_at_every_step_each_event_is_there_once(timeline: Timeli
     assert step > 3
     assert timeline.dropped == 0
     assert timeline.behind == 0
-
-
-# -- following ------------------------------------------------------------------------------------
-
-
-async def test_follow_sees_every_event_once(timeline: Timeline):
-    """A live reader gets what was there and what comes, each once and in order."""
-    await fill(timeline, 230)
-    seen: list[int] = []
-    async with trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def write() -> None:
-            for number in range(231, 301):
-                timeline.append("c_1", event(number))
-                if number % 7 == 0:
-                    await timeline.flush()
-            await timeline.flush()
-
-        with trio.fail_after(5):
-            async with timeline.follow("c_1") as events:
-                async for item in events:
-                    seen += numbers([item])
-                    if seen[-1] == 300:
-                        break
-    assert seen == list(range(1, 301))
-
-
-async def test_follow_after_a_cursor(timeline: Timeline):
-    """Reading on from the last page live leaves no gap between the two."""
-    await fill(timeline, 10)
-    page = await timeline.read("c_1", count=8)
-    with trio.fail_after(5):
-        async with timeline.follow("c_1", after=page[-1].id) as events:
-            assert numbers([await anext(events), await anext(events)]) == [9, 10]
-
-
-async def test_follow_may_be_cancelled_and_go_on(timeline: Timeline):
-    """Who gives up waiting and asks again later has missed nothing."""
-    seen: list[int] = []
-    with trio.fail_after(10):
-        async with timeline.follow("c_1") as events:
-            for number in range(1, 40):
-                with trio.move_on_after(0.0005 * (number % 5)):
-                    seen += numbers([await anext(events)])
-                timeline.append("c_1", event(number))
-                await timeline.flush()
-            while len(seen) < 39:
-                seen += numbers([await anext(events)])
-    assert seen == list(range(1, 40))
-
-
-async def test_follow_ends_when_its_block_is_left(timeline: Timeline):
-    """Leaving the block ends the iteration for whoever still waits in it, and gives its place back."""
-    ended = trio.Event()
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-
-            async def watch(events) -> None:
-                async for _ in events:
-                    pytest.fail("nothing was written")
-                ended.set()
-
-            async with timeline.follow("c_1") as events:
-                nursery.start_soon(watch, events)  # noqa: ASYNC111 - that it ends is what is tested
-                await trio.sleep(0.02)
-            await ended.wait()
-        with pytest.raises(StopAsyncIteration):
-            await anext(events)
-    assert timeline._followers.borrowed_tokens == 0
-
-
-async def test_followers_are_limited(fake: FakeRedis):
-    """Live readers have a limit of their own, with an answer that says so, and their places come free."""
-    timeline = Timeline(fake, SETTINGS)
-    async with trio.open_nursery() as nursery:
-
-        async def watch(*, task_status) -> None:
-            async with timeline.follow("c_1"):
-                task_status.started()
-                await trio.sleep_forever()
-
-        for _ in range(module.FOLLOWERS):
-            await nursery.start(functools.partial(watch))
-        with pytest.raises(LimitReached, match="follow"):
-            async with timeline.follow("c_1"):
-                pytest.fail("followed")
-        nursery.cancel_scope.cancel()
-    async with timeline.follow("c_1"):
-        assert timeline._followers.borrowed_tokens == 1
-
-
-async def test_follow_waits_for_a_redis_that_is_away(fake: FakeRedis, autojump_clock):
-    """A live reader outlasts an outage and then reads on where it was, even if Redis came back empty."""
-    timeline = Timeline(fake, SETTINGS)
-    await fill(timeline, 2)
-    async with timeline.follow("c_1") as events:
-        assert numbers([await anext(events), await anext(events)]) == [1, 2]
-        fake.away = True
-        with trio.move_on_after(60):
-            await anext(events)
-        fake.forget()
-        fake.away = False
-        timeline.append("c_1", event(3))
-        await timeline.flush()
-        with trio.fail_after(3):
-            assert numbers([await anext(events)]) == [3]
