@@ -70,7 +70,7 @@ async def check(config: Config) -> int:
 
 async def _looked(name: str, look: Look, found: dict[str, Finding]) -> None:
     found[name] = Finding(name, wrong=f"no answer within {PATIENCE:g} s")
-    with trio.move_on_after(PATIENCE):
+    with trio.move_on_after(PATIENCE):  # noqa: ASYNC912 - a look asks something that is elsewhere
         try:
             found[name] = await look()
         except InvortoError as error:
@@ -132,7 +132,7 @@ async def _engines(config: Config, findings: list[Finding]) -> None:
 
 async def _engine(kind: Kind, name: str, config: Config, agent: AgentConfig) -> Finding:
     finding = Finding(f"{kind} {name}", wrong=f"it is not ready within {LOADING + PATIENCE:g} s")
-    with trio.move_on_after(LOADING + PATIENCE):
+    with trio.move_on_after(LOADING + PATIENCE):  # noqa: ASYNC912 - opening an engine is a checkpoint
         try:
             async with open_engines({} if kind == "vad" else {kind: (name,)}, config) as engines:
                 finding = await _tried(kind, name, engines, agent)
@@ -148,7 +148,7 @@ async def _tried(kind: Kind, name: str, engines: Engines, agent: AgentConfig) ->
     if not health.ready:
         return Finding(f"{kind} {name}", wrong="it does not load: `invorto check --log warning` tells more")
     began = trio.current_time()
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(PATIENCE):  # noqa: ASYNC912 - each kind is asked something
         match kind:
             case "stt":
                 await _hear(engines, name, agent)

@@ -196,7 +196,9 @@ class _Service:
     _status: trio.TaskStatus[None] = attrs.field(default=trio.TASK_STATUS_IGNORED)
     _started: bool = False
 
-    async def run(self, stop: Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(  # noqa: ASYNC128 - what it runs says when it is ready
+        self, stop: Stop, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Run it; what keeps it from starting is raised, what happens later is logged and stops the process."""
         self._status = task_status
         try:

@@ -239,7 +239,7 @@ async def open_caller(
 async def _connect(server: Server) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
     host, port, secure = server.place
     why: object = f"nothing within {PATIENCE:g} s"
-    with trio.move_on_after(PATIENCE):
+    with trio.move_on_after(PATIENCE):  # noqa: ASYNC912 - connecting is a checkpoint, whether it fails or not
         try:
             if not secure:
                 return await trio.open_tcp_stream(host, port)

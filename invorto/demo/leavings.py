@@ -51,7 +51,7 @@ async def read_leavings(server: Server, call_id: str) -> Leavings:
     if not call.get("endReason"):
         raise StartFailed(f"the call was not kept within {KEEPING:g} s")
     timeline: Sequence[Mapping[str, Any]] = ()
-    with trio.move_on_after(KEEPING):  # it is written every 100 ms, by itself
+    with trio.move_on_after(KEEPING):  # noqa: ASYNC912 - each look asks the server, which writes every 100 ms
         while not timeline or timeline[-1]["kind"] != "call.ended":
             await trio.sleep(0.1)
             timeline = (await server.get(f"{here}/timeline?count=1000"))["timeline"]

@@ -74,7 +74,7 @@ async def open_bars(console: Console) -> AsyncGenerator[Bars]:
     """Show bars until they are closed, or the block is left."""
     bars = Bars(console)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bars.run)
+        nursery.start_soon(bars.run)  # noqa: ASYNC113 - what is told before it runs is shown when it does
         try:
             yield bars
         finally:
