@@ -269,8 +269,6 @@ async def test_a_second_server_is_told_that_the_port_is_taken(environ: Environ) 
         raise AssertionError("it went on")
 
     async with serving(environ()) as house:
-        with pytest.raises(BaseExceptionGroup) as raised:
+        told = f"port {house.at.port} on 127.0.0.1 is taken: stop what listens there, or set API_PORT"
+        with pytest.RaisesGroup(pytest.RaisesExc(UsageError, match=told), flatten_subgroups=True):
             await serve(config.load(environ(API_PORT=str(house.at.port))), prepare=prepare)
-        error = first_of(raised.value)
-        assert isinstance(error, UsageError)
-        assert f"port {house.at.port} on 127.0.0.1 is taken: stop what listens there, or set API_PORT" in str(error)
