@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from invorto.errors import Invalid, StartFailed
 
 KEEPING = 10.0
 """Seconds that a call may take to be kept after its end."""
+_PAISA = Decimal("0.01")
 _TELLING = ("text", "heard", "name", "reason", "voiceToVoiceMs", "playedMs", "turn")
 """What tells most of an event, best first."""
 
@@ -38,7 +39,7 @@ class Leavings:
     @property
     def cost(self) -> Decimal:
         """What it cost, ₹."""
-        return sum((Decimal(cost["inr"]) for cost in self.call["costs"]), Decimal(0)).quantize(Decimal("0.01"))
+        return sum((Decimal(cost["inr"]) for cost in self.call["costs"]), Decimal(0)).quantize(_PAISA, ROUND_HALF_UP)
 
 
 async def read_leavings(server: Server, call_id: str) -> Leavings:
