@@ -17,15 +17,16 @@ from invorto.realtime import turns as t
 from invorto.realtime.consent import Asking
 from invorto.realtime.costs import Meter
 from invorto.realtime.deadlines import Deadlines
-from invorto.realtime.endpointing import words_of
+from invorto.realtime.endpointing import says_one_of
 from invorto.realtime.mouth import Mouth
-from invorto.realtime.protocol import ErrorMessage, SttFinal, SttPartial
+from invorto.realtime.protocol import ErrorMessage
 from invorto.realtime.recording import Recording
 from invorto.realtime.reply import Mind, recite, reply
 from invorto.realtime.teller import Teller
 from invorto.realtime.tools import Toolbox
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
+from invorto.realtime.words import Words
 from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan, SpeechPaused, ToolCall, Tts, Usage
 
 log = structlog.get_logger(__name__)
@@ -61,16 +62,12 @@ class Conversation:
     """The request for consent, where the agent makes one."""
     turns: t.TurnTaker = attrs.field(init=False)
     mouth: Mouth = attrs.field(init=False)
+    words: Words = attrs.field(init=False)
     began_at: float = attrs.field(init=False, factory=trio.current_time)
     _send: trio.MemorySendChannel[Event] = attrs.field(init=False)
     _inbox: trio.MemoryReceiveChannel[Event] = attrs.field(init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _stuck: bool = attrs.field(default=False, init=False)
-    _transcribed_at: float | None = attrs.field(default=None, init=False)
-    _confidence: float | None = attrs.field(default=None, init=False)
-    _speech_began: float = attrs.field(default=0.0, init=False)
-    _speech_ended: float = attrs.field(default=0.0, init=False)
-    _partial_seen: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -88,6 +85,7 @@ class Conversation:
             stir=lambda: self.post(None),
             spoke=self._spoke,
         )
+        self.words = Words(self.began_at, self.teller, self.transcript, self.measures)
 
     # -- from outside, at any time ----------------------------------------------------------------
 
@@ -141,31 +139,17 @@ class Conversation:
             case EngineFailed(provider, stage, message):
                 raise ProviderFailed(provider, stage, message)
             case SpeechBegan(at) if self.turns.floor is not t.Floor.CALLER:
-                self._speech_began = at - self.began_at
+                self.words.began(at)
             case SpeechPaused(at):
-                self._speech_ended = at - self.began_at
+                self.words.ended(at)
             case t.Typed() if self.turns.floor is not t.Floor.CALLER:
-                self._speech_began = self._speech_ended = now - self.began_at
+                self.words.began(now)
+                self.words.ended(now)
             case Partial() | Final():
-                self._tell_heard(event, now)
+                self.words.heard(event, now, turn=self.turns.turn + 1)
             case _:
                 pass
         return (*acts, *self.turns.step(event, now))
-
-    def _tell_heard(self, event: Partial | Final, now: float) -> None:
-        if not event.text.strip():
-            return
-        at, turn = round(now - self.began_at, 3), self.turns.turn + 1
-        if isinstance(event, Partial):
-            message = SttPartial(text=event.text, ts=at, turn=turn, confidence=event.confidence)
-            self.teller.tell(message, keep=not self._partial_seen)
-            if not self._partial_seen:
-                self.measures.first_partial(max(at - self._speech_began, 0.0))
-            self._partial_seen = True
-            return
-        self._transcribed_at, self._confidence, self._partial_seen = now, event.confidence, False
-        self.teller.tell(SttFinal(text=event.text, ts=at, turn=turn, confidence=event.confidence))
-        self.teller.fact("stt.final", {"text": event.text, "ts": at, "turn": turn, "confidence": event.confidence})
 
     # -- doing what the rules say -----------------------------------------------------------------
 
@@ -182,7 +166,7 @@ class Conversation:
                     self.teller.note("endpointing.silence", {"turn": number})
                     self._recite(self.mouth.open(number, now), self.agent.silence.nudge, nursery)
                 case t.Goodbye(number):
-                    self._write_down(self.turns.take_text(), number)
+                    self.words.write_down(self.turns.take_text(), turn=number)
                     self._recite(self.mouth.open(number, now), self.agent.end_call.goodbye, nursery)
                 case t.Hush(number):
                     self._hush(number, now)
@@ -197,32 +181,25 @@ class Conversation:
     def _hush(self, number: int, now: float) -> None:
         held = self.turns.floor is t.Floor.HELD
         if self.mouth.hush(number, now, keep=not held) and self.turns.speaking:
-            self.measures.barge_in(now - self.began_at - self._speech_began)
+            self.measures.barge_in(now - self.words.began_at)
 
     def _answer(self, number: int, text: str, now: float, nursery: trio.Nursery) -> None:
-        self._write_down(text, number)
+        self.words.write_down(text, turn=number)
         turn = self.mouth.open(number, now)
-        if self.turns.paused_at > 0 and self._transcribed_at is not None:
-            turn.paused_at, turn.transcribed_at = self.turns.paused_at, self._transcribed_at
-        self._transcribed_at = None
+        transcribed_at = self.words.take_time()
+        if self.turns.paused_at > 0 and transcribed_at is not None:
+            turn.paused_at, turn.transcribed_at = self.turns.paused_at, transcribed_at
         if self.asking is not None and not self.asking.settled:
             self._ask_on(self.asking, turn, text, nursery)
-        elif self._said_goodbye(text):
+        elif says_one_of(text, self.agent.end_call.phrases):
             self._end_with(turn, EndReason.AGENT)
         else:
             nursery.start_soon(self._run, turn, reply)
 
-    def _write_down(self, text: str, turn: int) -> None:
-        if text:
-            began, ended = self._speech_began, max(self._speech_ended, self._speech_began)
-            self.transcript.caller_said(
-                text, turn=turn, began=round(began, 3), ended=round(ended, 3), confidence=self._confidence
-            )
-
     def last_words(self, now: float) -> None:
         """Write down what was said and heard up to the end: words nobody answered, and a turn that was cut."""
         self.mouth.finish(now, interrupted=True)
-        self._write_down(self.turns.take_text(), self.turns.turn + 1)
+        self.words.write_down(self.turns.take_text(), turn=self.turns.turn + 1)
 
     def _ask_on(self, asking: Asking, turn: Turn, text: str, nursery: trio.Nursery) -> None:
         """Take an answer to the request for consent: ask once more, go on, or leave."""
@@ -239,11 +216,6 @@ class Conversation:
             self._end_with(turn, EndReason.CONSENT_DECLINED)
         else:
             self._recite(turn, self._greeting, nursery)
-
-    def _said_goodbye(self, text: str) -> bool:
-        said = f" {' '.join(words_of(text))} "
-        phrases = (words_of(phrase) for phrase in self.agent.end_call.phrases)
-        return any(f" {' '.join(phrase)} " in said for phrase in phrases if phrase)
 
     def _end_with(self, turn: Turn, reason: EndReason) -> None:
         """Make *turn* the last, with nothing of its own to say: the goodbye follows."""

@@ -6,7 +6,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,12 @@ _SPOKEN = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)?")
 def words_of(text: str) -> list[str]:
     """Split *text* into lower-case words, without punctuation."""
     return _SPOKEN.findall(text.lower().replace("’", "'"))
+
+
+def says_one_of(text: str, phrases: Iterable[str]) -> bool:
+    """Tell whether the words of one of *phrases* stand together in *text*."""
+    said = f" {' '.join(words_of(text))} "
+    return any(f" {' '.join(phrase)} " in said for phrase in map(words_of, phrases) if phrase)
 
 
 def patience(
