@@ -234,6 +234,8 @@ async def open_database(url: str, pool_size: int) -> AsyncIterator[Database]:
     """
     pool: Any = asyncpg.create_pool(
         url, min_size=0, max_size=pool_size, timeout=DEADLINES.connect, init=_prepare, reset=_reset,
+        # A lifetime is a timer at each release, and trio-asyncio keeps cancelled ones until they are due: 12 KB a call.
+        max_inactive_connection_lifetime=0,
         server_settings={"application_name": "invorto", "standard_conforming_strings": "on"},  # units quote by it
     )  # fmt: skip
     database = Database(pool)
