@@ -132,4 +132,5 @@ def document(name: str) -> dict[str, Any]:
         kind: {"provider": AGENTS[name].get(kind, GOOD)} for kind in ("stt", "llm", "tts")
     }
     kinds["tts"]["rate"] = 1.05  # seven words are two seconds
-    return {"greeting": None, **kinds}
+    # A question whether somebody is there would count as an answer.
+    return {"greeting": None, "silence": {"nudgeAfter": 600, "hangUpAfter": 3600}, **kinds}

@@ -28,12 +28,12 @@ def tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def cpu(pid: int) -> float:
-    """Give the CPU seconds, user and system, that a process and its children have taken."""
+def cpu(pid: int, *, ended: bool = False) -> float:
+    """Give the CPU seconds, user and system, that a process and its children took; those that *ended* too, if asked."""
     total = 0.0
     for process in tree(pid):
         try:
-            total += sum(process.cpu_times()[:2])
+            total += sum(process.cpu_times()[: 4 if ended else 2])
         except psutil.NoSuchProcess:
             continue
     return total
@@ -66,7 +66,7 @@ class Watch:
     """The process that is measured."""
     began: float = attrs.field(factory=time.perf_counter)
     _busy: float = attrs.field(factory=_busy)
-    _ours: float = attrs.field(factory=lambda: cpu(os.getpid()))
+    _ours: float = attrs.field(factory=lambda: cpu(os.getpid(), ended=True))
     _server: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -85,7 +85,7 @@ class Watch:
     @property
     def others(self) -> float:
         """Cores that processes took which have nothing to do with this bench; above 0.1 latencies are worth little."""
-        return max(_busy() - self._busy - (cpu(os.getpid()) - self._ours), 0.0) / max(self.seconds, 1e-9)
+        return max(_busy() - self._busy - (cpu(os.getpid(), ended=True) - self._ours), 0.0) / max(self.seconds, 1e-9)
 
 
 def described() -> str:

@@ -18,6 +18,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -62,17 +63,22 @@ def _answer(question: str, resources: Resources, probe: Probe) -> dict[str, Any]
             return _state(resources)
         case "clears":
             return {"clears": probe.take()}
+        case "census":
+            gc.collect()
+            return dict(Counter(type(thing).__qualname__ for thing in gc.get_objects()).most_common(60))
         case _:
             return {"unknown": question}
 
 
 def _state(resources: Resources) -> dict[str, Any]:
+    # The pool keeps the connections it has opened: each is a descriptor and a task that reads it.
+    pooled: int = vars(resources.database)["_pool"].get_size()
     return {
         "calls": resources.live.held,
-        "tasks": trio.lowlevel.current_statistics().tasks_living,
+        "tasks": trio.lowlevel.current_statistics().tasks_living - pooled,
         # Trio keeps threads that have nothing to do for ten seconds.
         "threads": sum(not thread.name.startswith("Trio thread") for thread in threading.enumerate()),
-        "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are enough
+        "descriptors": len(os.listdir("/proc/self/fd")) - pooled,  # noqa: PTH208 - names are enough
         "collector": COLLECTOR.take(),
         "vad": attrs.asdict(getattr(resources.engines.vad, "tally")),  # noqa: B009 - the port has none
     }

@@ -1,0 +1,87 @@
+"""The benches run, at a scale that measures nothing, and notice what they are there to notice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.bench import figures
+from ops.bench.frames import BINARY, TEXT, Incoming, frame
+
+ROOT = Path(__file__).parents[2]
+
+
+def bench(name: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Run a bench; gives its exit code, its last line, and all it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"ops.bench.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=180,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
+
+
+def test_calls_are_answered_and_interrupted() -> None:
+    """Two callers on real sockets are answered, talk over an answer, and every figure has its name."""
+    code, told, printed = bench("calls", "-n", "2", "--seconds", "12")
+    assert code == 0, printed
+    assert told["timed_out"] == 0, printed
+    assert {
+        "calls_held_one_core", "cpu_ms_per_call_second_at_2", "added_p99_ms_at_2", "bargein_p99_ms", "kb_per_call",
+        "tasks_per_call",
+    } <= set(told)  # fmt: skip
+    assert told["bargein_p99_ms"] is not None
+    assert told["tasks_per_call"] <= 8
+
+
+def test_without_the_detector_it_fails() -> None:
+    """Turns come from the detector's verdicts and from nothing else: unplugged, no call is held."""
+    code, told, printed = bench("calls", "-n", "1", "--seconds", "6", "--unplugged")
+    assert code == 1, printed
+    assert told["calls_held_one_core"] == 0
+    assert told["added_p99_ms_at_1"] is None
+
+
+def test_churn_finds_nothing_left() -> None:
+    """Calls that end badly, with engines that fail, leave no task, no descriptor, and one record each."""
+    code, told, printed = bench("churn", "--calls", "16", "--rate", "20", "--seed", "7")
+    assert code == 0, printed
+    assert not any(told["leaked"].values())
+    assert told["opened"] > 5
+
+
+def test_starting_is_timed() -> None:
+    """Both commands get ready, stop when told to, and their times are named."""
+    code, told, printed = bench("start", "--rounds", "1")
+    assert code == 0, printed
+    assert 0 < told["ready_s"] < 60
+    assert 0 < told["stop_idle_s"] < 30
+    assert {"dev_first_ready_s", "dev_again_ready_s", "ready_cpu_s"} <= set(told)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_frames_of_servers_are_cut_right(size: int) -> None:
+    """However the bytes fall, a load sees the frames that were sent."""
+    payload = bytes(size)
+    lengths = {125: b"\x7d", 126: b"\x7e\0\x7e", 65_535: b"\x7e\xff\xff", 65_536: b"\x7f\0\0\0\0\0\1\0\0"}.get(
+        size, b"\0"
+    )
+    wire = b"HTTP/1.1 101 Fine\r\n\r\n" + bytes((0x80 | BINARY,)) + lengths + payload + bytes((0x80 | TEXT, 1)) + b"x"
+    step = max(1, len(wire) // 50)
+    incoming = Incoming()
+    came = [each for at in range(0, len(wire), step) for each in incoming.feed(wire[at : at + step])]
+    assert came == [(BINARY, payload), (TEXT, b"x")]
+    assert incoming.status == 101
+    assert len(frame(BINARY, payload)) == len(payload) + 5 + len(lengths)
+
+
+def test_percentiles() -> None:
+    """A percentile is a value that was measured; of nothing there is none."""
+    assert figures.percentile([3, 1, 2], 0.5) == 2
+    assert figures.percentile(list(range(100)), 0.99) == 98
+    assert figures.percentile([], 0.5) != figures.percentile([], 0.5)
