@@ -44,9 +44,10 @@ async def told(logs: list[Any], event: str) -> dict[str, Any]:
 
 async def murmur(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Have something to record: sound too quiet to be heard as speech."""
+    frame = (speech()[:160] // 50).astype("<i2").tobytes()
     task_status.started()
     while True:
-        await client.socket.send_message((speech()[:160] // 50).astype("<i2").tobytes())
+        await client.socket.send_message(frame)
         await trio.sleep(0.02)
 
 

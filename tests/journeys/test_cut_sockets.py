@@ -10,7 +10,7 @@ import random
 import socket as stdlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import attrs
@@ -73,6 +73,13 @@ def masked(opcode: int, payload: bytes) -> bytes:
     return bytes([0x80 | opcode]) + size + bytes(4) + payload
 
 
+@cache
+def spoken() -> list[bytes]:
+    """Give frames of a caller who speaks for a second and then listens for two."""
+    samples = np.concatenate([speech()[:8000], np.zeros(16_000, np.int16)])
+    return [masked(2, samples[at : at + 160].astype("<i2").tobytes()) for at in range(0, len(samples), 160)]
+
+
 def head(server: Server, call_id: str) -> bytes:
     """Make a handshake."""
     return (
@@ -90,9 +97,8 @@ async def live(stream: trio.SocketStream, opening: bytes) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_listen, stream)
         await stream.send_all(masked(1, json.dumps({"t": "start", **BINARY}).encode()))
-        samples = np.concatenate([speech()[:8000], np.zeros(16_000, np.int16)])
-        for at in range(0, len(samples) - 160, 160):
-            await stream.send_all(masked(2, samples[at : at + 160].astype("<i2").tobytes()))
+        for frame in spoken():
+            await stream.send_all(frame)
             await trio.sleep(0.02)
         nursery.cancel_scope.cancel()
 
