@@ -126,8 +126,8 @@ async def _engines(config: Config, findings: list[Finding]) -> None:
     wanted: dict[Kind, tuple[str, ...]] = {"vad": ("local",), **configured(config)}
     agent = resolve({}, installation(config))
     limits = attrs.evolve(config.limits, local_engine_calls=1)  # nothing is measured here
-    for kind, name in [(kind, name) for kind, names in wanted.items() for name in names]:
-        findings.append(await _engine(kind, name, attrs.evolve(config, limits=limits), agent))
+    for kind, names in wanted.items():
+        findings += [await _engine(kind, name, attrs.evolve(config, limits=limits), agent) for name in names]
 
 
 async def _engine(kind: Kind, name: str, config: Config, agent: AgentConfig) -> Finding:

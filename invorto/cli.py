@@ -84,7 +84,7 @@ def demo(save: Path | None, **options: str | None) -> int | None:
     caller is speech from files. Exit code 0 only if what was asked was understood and answered.
     """
     data = options["DATA_DIR"]
-    config = _config({**options, "LOG_LEVEL": options["LOG_LEVEL"] or "error"})
+    config = _quiet(options)
     from invorto.demo import demo as body
 
     return _run(body, config, save, Path(data) if data else None)
@@ -189,7 +189,7 @@ def migrate(*, dry_run: bool, **options: str | None) -> int | None:
 @LOG
 def check(**options: str | None) -> int | None:
     """Reach PostgreSQL, Redis, the recordings' place and the speech engines; exit code 1 if one does not answer."""
-    config = _config({**options, "LOG_LEVEL": options["LOG_LEVEL"] or "error"})
+    config = _quiet(options)
     from invorto.check import check as body
 
     return _run(body, config)
@@ -242,6 +242,15 @@ def _config(options: dict[str, str | None]) -> Config:
     from invorto.settings_view import gather
 
     return gather(options).load()
+
+
+def _quiet(options: dict[str, str | None]) -> Config:
+    """Read the settings of a command that shows what happens by itself: it logs errors alone, unless told otherwise."""
+    import attrs
+
+    config = _config(options)
+    level = options["LOG_LEVEL"] or "error"
+    return attrs.evolve(config, observing=attrs.evolve(config.observing, log_level=level))
 
 
 def _run[**P, T](body: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -65,7 +65,7 @@ class Server:
                 return parts
         except ValueError:
             pass
-        raise UsageError(f"{self.url!r} is no server's URL: expected something like http://127.0.0.1:8080")
+        raise UsageError(f"{self.url!r} is no server's URL: expected something like https://voice.example.com")
 
     async def get(self, path: str) -> Any:
         """Read a route's JSON; `StartFailed` says why it cannot be had."""
