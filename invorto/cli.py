@@ -1,4 +1,4 @@
-"""The `invorto` command, longer than most since all commands stand here: runs one tree, tells failures in a sentence."""
+"""The `invorto` command, longer since all commands stand here: runs one tree; says failures in a sentence."""
 
 from __future__ import annotations
 
