@@ -75,7 +75,9 @@ def main() -> None:
     for name, text in SENTENCES.items():
         write_wav(SPEECH / f"{name}.wav", best_take(voice, ear, text), RATE)
     shutil.copyfile(RECORDED / f"{MESSAGE}.wav", SPEECH / "message.wav")
-    shutil.copyfile(RECORDED / "NOTICE.txt", SPEECH / "NOTICE.txt")
+    notice = (RECORDED / "NOTICE.txt").read_text("utf-8")
+    which = f"message.wav is one of the recordings that this notice is about, {MESSAGE}.wav."
+    (SPEECH / "NOTICE.txt").write_text(f"{which}\n\n{notice}", "utf-8")
     said = json.loads((RECORDED / "transcripts.json").read_text("utf-8"))[MESSAGE]
     words = json.dumps({**SENTENCES, "message": said}, indent=2)
     (SPEECH / "words.json").write_text(f"{words}\n", "utf-8")
