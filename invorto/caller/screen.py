@@ -27,9 +27,12 @@ class Screen:
 
     def take(self, at: float, event: Event) -> None:
         """Show an event."""
-        for line in self.story.take(at, event):
+        before = (self.story.speech, self.story.words)
+        lines = self.story.take(at, event)
+        if self.live is not None and before != (self.story.speech, self.story.words):
+            self.live.update(self._now(), refresh=not lines)  # printing a line refreshes too
+        for line in lines:
             self.show(line)
-        self.refresh()
 
     def note(self, at: float, text: str) -> None:
         """Show a remark."""
@@ -48,12 +51,8 @@ class Screen:
             text.append(f" {line.unheard}", style="dim strike")
         self.console.print(_row(f"{line.at:6.1f}", line.who, text))
 
-    def refresh(self) -> None:
-        """Show what is being said just now."""
-        if self.live is not None:
-            self.live.update(self._now(), refresh=True)
-
     def _now(self) -> RenderableType:
+        """Make what is being said just now."""
         table = _grid()
         for who, text in (("agent", self.story.speech), ("caller", self.story.words)):
             if text:

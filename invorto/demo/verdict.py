@@ -18,12 +18,13 @@ def verdict(findings: Sequence[Finding], left: Leavings, recording: Path, consol
     """Print the findings, and where everything is; gives the exit code."""
     console.rule("verdict", align="left")
     for finding in findings:
-        mark = Text("✓ ", style="green") if finding.met else Text("✗ ", style="red")
-        console.print(mark + Text(finding.what) + Text(f"  {plain(finding.detail)}", style="dim"), soft_wrap=True)
+        mark = ("✓ ", "green") if finding.met else ("✗ ", "red")
+        console.print(Text.assemble(mark, finding.what, (f"  {plain(finding.detail)}", "dim")), soft_wrap=True)
     waits = [turn["voiceToVoiceMs"] for turn in left.call["metrics"] if turn["voiceToVoiceMs"] is not None]
     if waits:
         spread = f"median of {len(waits)}, {min(waits):.0f} to {max(waits):.0f}"
-        console.print(f"answers began {median(waits):.0f} ms after the caller's last word ({spread})", soft_wrap=True)
+        quick = f"answers began {median(waits):.0f} ms after the caller's last word ({spread})"
+        console.print(Text(quick), soft_wrap=True)
     console.print(Text(f"recording   {recording}"), soft_wrap=True)
     for kind in ("transcript", "timeline", "call"):
         console.print(Text(f"{kind:10}  {recording.with_suffix(f'.{kind}.json')}"), soft_wrap=True)
