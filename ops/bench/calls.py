@@ -176,7 +176,7 @@ def run(
 ) -> Run:
     """Hold *calls* calls for *seconds*, after a warm-up."""
     with house.server(stores, core, unplugged=unplugged) as server:
-        _hold(server, 3, 4.0, cuts, "warm")
+        _hold(server, min(3, calls), 4.0, cuts, "warm")
         empty, empty_bytes = server.ask("settled"), machine.memory(server.pid)
         loop, tally = Loop(), Tally()
         began = now()

@@ -26,7 +26,6 @@ from ops.bench.caller import Socket
 from ops.bench.house import Server
 from ops.bench.loop import Loop, now
 
-WAVES = 8
 WARM = 200
 """Calls before anything is weighed."""
 LONGEST = 6.0
@@ -143,15 +142,15 @@ class Churn:
     seed: int
     found: Findings = attrs.field(factory=Findings)
 
-    def run(self, calls: int) -> None:
-        """Make *calls* calls, in waves, after a warm-up."""
+    def run(self, calls: int, waves: int) -> None:
+        """Make *calls* calls, in *waves*, after a warm-up."""
         found = self.found
         warm = min(WARM, max(calls // 10, 5))
         self._wave(range(warm))
         found.before = self._weigh(0)
         done = 0
-        for wave in range(WAVES):
-            until = calls * (wave + 1) // WAVES
+        for wave in range(waves):
+            until = calls * (wave + 1) // waves
             found.settled_in = self._wave(range(warm + done, warm + until))
             done = until
             found.after = self._weigh(done)
@@ -170,7 +169,10 @@ class Churn:
 
         for place, number in enumerate(numbers):
             loop.at(began + place / self.rate, lambda number=number: call(number))
-        loop.run(began + len(numbers) / self.rate + LONGEST + 3)
+        loop.run(
+            began + len(numbers) / self.rate + LONGEST + 3,
+            lambda: len(callers) == len(numbers) and all(caller.over for caller in callers),
+        )
         for caller in callers:
             caller.hang_up()
             self.found.ends[caller.end] += 1
@@ -225,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.churn", description=__doc__)
     parser.add_argument("--calls", type=int, default=2000, help="besides those of the warm-up")
     parser.add_argument("--rate", type=float, default=20.0, help="a second")
+    parser.add_argument("--waves", type=int, default=8, help="after each of which the server is weighed")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of chance")
     options = parser.parse_args(arguments)
     with house.on_the_load_s_core() as core, house.stores() as stores:
@@ -232,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log = stores.folder / "server.log"
         with house.server(stores, core, log=log) as server:
             run = Churn(server=server, rate=options.rate, cuts=cuts, seed=options.seed)
-            run.run(options.calls)
+            run.run(options.calls, options.waves)
         left, found = server.process.returncode, run.found
         found.rows = asyncio.run(_faults(stores.db_url, found.opened))
         logged = Counter(json.loads(line)["event"] for line in log.read_text().splitlines() if line.startswith("{"))
