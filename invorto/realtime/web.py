@@ -1,4 +1,4 @@
-"""The line to a client on the voice socket: its messages, its audio, its limits."""
+"""The line to a client on the voice socket; all that may be wrong with what it sends is one list, so it is long."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class WebLine:
 
     async def receive(self, hear: Hear) -> Inbound:
         """Wait for a message or the end; audio that comes meanwhile goes to *hear*, it is the frame itself."""
-        while True:  # noqa: ASYNC913 - listening is a checkpoint, and so is closing
+        while True:  # noqa: ASYNC913 - listening is a checkpoint
             try:
                 with trio.move_on_at(self._silent_at) as silence:
                     return await self._listen(hear, silence)
