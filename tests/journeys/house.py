@@ -119,7 +119,7 @@ class Client:
 
     async def read(self) -> None:
         """Keep what comes until the socket is closed."""
-        while True:
+        while True:  # noqa: ASYNC913 - it waits for messages
             try:
                 message = await self.socket.get_message()
             except ConnectionClosed as closed:
