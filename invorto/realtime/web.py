@@ -1,4 +1,4 @@
-"""The line to a client on the voice socket; all that may be wrong with what it sends is one list, so it is long."""
+"""The line to a client on the voice socket; long, since all that may be wrong with a message is one list."""
 
 from __future__ import annotations
 
