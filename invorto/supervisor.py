@@ -121,8 +121,11 @@ async def serve(
 async def listen_for_signals(
     stop: Stop, starting: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Ask for the stop at SIGTERM and SIGINT; more of them hurry it, and one during the start ends that."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    """Ask for the stop at SIGTERM, SIGINT and SIGHUP; more of them hurry it, and one during the start ends that."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else we are to outlive the terminal: nohup
+        numbers.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*numbers) as signals:
         task_status.started()
         async for number in signals:
             log.info("signal", number=number, second=stop.asked.is_set())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import socket as stdlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -248,7 +249,16 @@ async def test_a_call_in_the_middle_of_its_setup_is_not_lost(
     assert (row.status, row.end_reason) == ("completed", "drained")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Take the signal of a closed terminal as a terminal's programs do, though the tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_during_the_start_ends_it(environ: Environ, number: signal.Signals) -> None:
     """Whoever changes their mind while it starts gets their prompt back, and exit code 130."""
 
@@ -271,3 +281,21 @@ async def test_a_second_server_is_told_that_the_port_is_taken(environ: Environ) 
         told = f"port {house.at.port} on 127.0.0.1 is taken: stop what listens there, or set API_PORT"
         with pytest.RaisesGroup(pytest.RaisesExc(UsageError, match=told), flatten_subgroups=True):
             await serve(config.load(environ(API_PORT=str(house.at.port))), prepare=prepare)
+
+
+async def test_a_second_port_for_sockets_alone(environ: Environ) -> None:
+    """REALTIME_PORT takes calls as the first port does, and no HTTP."""
+    with stdlib.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with serving(environ(REALTIME_PORT=str(port))) as house:
+        second = attrs.evolve(house.at, port=port)
+        async with open_client(second, "c-1", start=BINARY) as client:
+            await client.until("connected")
+            assert (await rest(second, "/health")).status == 404
+            assert (await rest(house.at, "/health")).status == 200
+            tell(signal.SIGTERM)
+            await house.stop.asked.wait()
+            async with open_client(second, "c-2", start=BINARY) as late:
+                assert await late.until_closed() == (1001, "draining")
+            await client.send(t="end")
+        assert await house.ended() == 0

@@ -103,7 +103,7 @@ async def test_a_newcomers_day(tmp_path: Path) -> None:
         killed = time.monotonic()
         again.tell(signal.SIGKILL)
         assert await again.ended() == -signal.SIGKILL
-        await all_gone(family, 5)
+        await all_gone(family, 2)
         print(f"nothing was left {time.monotonic() - killed:.2f} s after kill -9")
         assert stores_of(tmp_path) == []
 
