@@ -106,7 +106,7 @@ class WebLine:
     _started: bool = attrs.field(default=False, init=False)
     _binary: bool = attrs.field(default=False, init=False)
     _seq: int = attrs.field(default=0, init=False)
-    _awaited: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
+    _awaited: dict[str, bool] = attrs.field(factory=dict[str, bool], init=False)
     _heard_at: float = attrs.field(factory=trio.current_time, init=False)
     _width: int = attrs.field(init=False)
     _audio: TokenBucket = attrs.field(init=False)
@@ -221,9 +221,7 @@ class WebLine:
             case Audio(pcm16=audio):
                 return np.frombuffer(audio, _PCM) if self._takes(audio, _PCM.itemsize, now) else None
             case Mark(name=name):
-                awaited = name in self._awaited
-                self._awaited.pop(name, None)
-                return message if awaited else None
+                return message if self._awaited.pop(name, False) else None
             case Pong():
                 return None
             case Ping(timestamp=timestamp):
@@ -275,7 +273,7 @@ class WebLine:
     def mark(self, name: str, *, turn: int, text: str) -> None:
         """Tell where a sentence is in the audio, where the client asked for marks, and beside binary audio."""
         if self.marks:
-            self._awaited[name] = None
+            self._awaited[name] = True
             if len(self._awaited) > _MARKS:
                 del self._awaited[next(iter(self._awaited))]
         if self.marks or self._binary:
