@@ -147,14 +147,16 @@ async def _serve_connection(
         request = await _read_head(stream, reader)
         if request is None:
             return
+        raw, residue = bytes(reader.raw), reader.residue
+        del reader  # a call would keep 12 KB of it to its end
         if http_handler is not None and not request.wants_socket:
-            await http_handler(PrefixedStream(stream, bytes(reader.raw)))
+            await http_handler(PrefixedStream(stream, raw))
             return
         handler = next((route.handler for route in routes if route.pattern.fullmatch(request.path)), None)
         if handler is None:
             raise Refused(404, "not_found", "there is no socket here")
         check_upgrade(request)
-        await handler(request, Upgrade(request, stream, reader.residue))
+        await handler(request, Upgrade(request, stream, residue))
     except Refused as refused:
         log.info("request_refused", status=refused.status, code=refused.code, why=refused.message)
         await refuse(stream, refused)

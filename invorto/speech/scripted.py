@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import NoReturn, override
 
 import numpy as np
@@ -206,9 +206,12 @@ class _Tone:
         return Speech(self._samples[begin : self._done], tuple(words))
 
 
+@lru_cache(32)
 def hum(rate: int, length: int) -> Samples:
-    """Make a quiet 200 Hz hum of *length* samples: below every detector's threshold, above silence."""
-    return np.resize(_period(rate), length)
+    """Make a quiet 200 Hz hum, below every detector's threshold, above silence; it is shared and not to be written."""
+    samples = np.resize(_period(rate), length)
+    samples.flags.writeable = False
+    return samples
 
 
 @cache

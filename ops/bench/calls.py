@@ -24,6 +24,8 @@ ANSWER = 2.0
 """Seconds of audio in an answer."""
 BREATH = 0.3
 """Seconds between the end of an answer and the caller's next words: more than is sent ahead."""
+WARM = 32
+"""Calls before anything is weighed: as many as the detector takes in a batch, whose room is not a call's."""
 CYCLE = speech.LENGTH + house.SILENCE + house.STUBS + ANSWER + BREATH
 PATIENCE = 3.0
 """Seconds after which an answer, or a clear, counts as never."""
@@ -176,7 +178,7 @@ def run(
 ) -> Run:
     """Hold *calls* calls for *seconds*, after a warm-up."""
     with house.server(stores, core, unplugged=unplugged) as server:
-        _hold(server, min(3, calls), 4.0, cuts, "warm")
+        _hold(server, min(WARM, calls), 4.0, cuts, "warm")
         empty, empty_bytes = server.ask("settled"), machine.memory(server.pid)
         loop, tally = Loop(), Tally()
         began = now()

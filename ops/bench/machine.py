@@ -40,14 +40,14 @@ def cpu(pid: int, *, ended: bool = False) -> float:
 
 
 def memory(pid: int) -> int:
-    """Give the bytes that a process and its children hold, what is shared divided among its sharers (PSS)."""
+    """Give the bytes that a process and its children hold for themselves: anonymous pages, not those of files."""
     total = 0
     for process in tree(pid):
         try:
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
         except (OSError, ValueError):
             continue
-        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Anonymous:"))
     return total * 1024
 
 
