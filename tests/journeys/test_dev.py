@@ -137,7 +137,7 @@ async def test_a_store_that_dies_is_told(tmp_path: Path) -> None:
             next(child for child in family if child.name() == "postgres").kill()
             assert await server.ended() == 1
             await client.until_closed()
-        assert "invorto: PostgreSQL ended with signal 9: see" in server.said
+        assert "invorto: PostgreSQL ended with signal 9" in server.said
         assert "Traceback" not in server.said
         await all_gone(family, 1)
     async with dev(tmp_path) as server:
