@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket as stdlib
 
 import asyncpg
 import structlog
@@ -12,19 +11,20 @@ import trio
 
 from invorto.errors import StoreUnavailable
 from invorto.storage.aio import aio, open_loop
-from invorto.storage.migrate import pending
 
 
 async def test_an_opener_that_is_cancelled_leaves_no_error_to_others(loop: None) -> None:
-    """Connections that are given up half-way, to a server that takes them and says nothing, trouble nobody."""
-    with stdlib.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        for way in range(10):
-            with trio.move_on_after(0.005 * way + 0.01):
-                if way % 2:
-                    await pending(f"postgresql://me@127.0.0.1:{port}/x")
-                else:
-                    await aio(asyncpg.connect, host="127.0.0.1", port=port, user="me", database="x")
+    """Connections that are given up as they are made, to a server that says nothing, trouble nobody."""
+    (silent,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with silent:
+        url = f"postgresql://me@127.0.0.1:{silent.socket.getsockname()[1]}/x"
+        for turns in [0, 1, 2, 3, 5, 8] * 5:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(aio, asyncpg.connect, url)
+                async with await silent.accept():
+                    for _ in range(turns):
+                        await trio.lowlevel.checkpoint()
+                    nursery.cancel_scope.cancel()
             gc.collect()
         await trio.sleep(0.05)
         assert await aio(asyncio.sleep, 0, "still here") == "still here"
