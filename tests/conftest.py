@@ -87,6 +87,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         if name in request.fixturenames:
             request.getfixturevalue(name)
     gc.collect()
+    gc.freeze()  # what outlived earlier tests belongs to the session: looking at it again costs more than most tests
     before = Handles.now()
     yield
     gc.collect()  # what was dropped unclosed warns here, in the test that dropped it
@@ -120,12 +121,6 @@ def _without_strays(test: Callable[..., Awaitable[None]]) -> Callable[..., Await
         assert not strays, f"tasks left behind: {strays}"
 
     return guarded
-
-
-def pytest_collection_finish() -> None:
-    """Keep what importing made out of every later collection, which makes the guard cheap."""
-    gc.collect()
-    gc.freeze()
 
 
 # -- real stores ----------------------------------------------------------------------------------
