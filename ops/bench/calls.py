@@ -1,4 +1,4 @@
-"""How many calls one core holds, what one costs, and how much the server adds to an answer.
+"""How many calls one core holds, and at what cost and delay; long, since load, measuring and telling are one run.
 
 ``python -m ops.bench.calls [-n 25,100] [--seconds 60] [--unplugged]``. Callers on binary voice sockets (8 kHz µ-law,
 20 ms) speak recorded seconds in real time, are answered with two seconds of audio, and talk over every third answer.
