@@ -173,7 +173,7 @@ class Ledger:
             finally:
                 self._notes.extendleft(reversed(notes))
                 self._trim()
-                if not self._notes:
+                if not self._notes and self._noted.is_set():  # else its writer waits for this one
                     self._noted = trio.Event()
 
     async def _try_notes(self, notes: list[Note]) -> bool:

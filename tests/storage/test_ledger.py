@@ -130,6 +130,18 @@ async def test_finished_call_is_written_at_once(ledger: Ledger, books: Books, sp
     assert ledger.behind == 0
 
 
+async def test_facts_are_written_in_a_tick_after_another_call_s_end(autojump_clock, ledger: Ledger, books: Books):
+    """A call that ends while no fact waits takes nothing from the others: theirs are still written within a tick."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledger.run)
+        await trio.sleep(1)
+        await ledger.finish(over("c_1"))
+        ledger.note("c_2", "t_1", fact("evt_1"))
+        await trio.sleep(0.2)
+        assert books.written == ["end c_1", "evt_1"]
+        nursery.cancel_scope.cancel()
+
+
 async def test_away_goes_to_disk_and_is_written_later(autojump_clock, ledger: Ledger, books: Books, spool: Spool):
     """While PostgreSQL is away calls end as ever; when it is back they are written in the order they ended."""
     books.away = True
