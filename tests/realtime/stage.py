@@ -239,7 +239,7 @@ async def open_house(
         emotion={"window_ms": 250, "threshold_db": -50.0, "min_hold": 2}, deadlines=deadlines or Deadlines(),
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(timetable.run)
+        nursery.start_soon(timetable.run)  # noqa: ASYNC113 - it takes what was asked before it ran
         yield house, books
         nursery.cancel_scope.cancel()
 
@@ -270,14 +270,14 @@ async def open_stage(
         line, over = MemoryLine(), trio.Event()
         scope = trio.CancelScope()
 
-        async def live(*, task_status: trio.TaskStatus[LiveCall]) -> None:
+        async def live(*, task_status: trio.TaskStatus[LiveCall]) -> None:  # noqa: ASYNC128 - passed on
             with scope:
                 await run_call(ticket(document), house, task_status=task_status)
             over.set()
 
         began = trio.current_time()
         call = await nursery.start(live)
-        nursery.start_soon(partial(call.serve, line))
+        nursery.start_soon(partial(call.serve, line))  # noqa: ASYNC113 - the line keeps what is sent
         line.say(start or p.Start())
         yield Stage(line=line, call=call, books=books, house=house, began=began, over=over, scope=scope)
         if not over.is_set():
