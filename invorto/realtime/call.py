@@ -188,8 +188,8 @@ class _Life:
     async def finish(self, failure: BaseException | None, started_at: datetime) -> None:
         """Write down what the call leaves."""
         now, live = trio.current_time(), self.live_call
-        # Cut off from outside: in the middle of its set-up that is a fault, later on the end of the house.
-        cut = EndReason.ERROR if live is None else EndReason.DRAINED
+        # Cut off from outside: by the end of the house, or since it was not set up in time.
+        cut = EndReason.DRAINED if self.house.live.draining else EndReason.ERROR
         reason = EndReason.ERROR if failure is not None else self.reason or cut
         if live is not None:
             with _going_on("mouth"):

@@ -9,6 +9,7 @@ import os
 import random
 import socket as stdlib
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
+import structlog
 import trio
 
 from invorto.realtime import socket as socket_module
@@ -25,7 +27,9 @@ from tests.journeys.test_tree import BRIEF
 PROVE = bool(os.environ.get("PROVE"))
 SOCKETS = 100
 LONGEST = 1.5
-"""Seconds after which the last socket is cut."""
+"""Seconds after which a socket is cut."""
+APART = 0.03
+"""Seconds between two sockets."""
 
 
 @attrs.frozen
@@ -201,8 +205,9 @@ async def test_a_hundred_cut_sockets_leave_nothing(
         await settled(server, Held.now(), 20)
         before = Held.now()
         began = trio.current_time()
-        await rounds(server, chance, "c", SOCKETS)
-        await settled(server, before)
+        with structlog.testing.capture_logs() as logs:
+            await rounds(server, chance, "c", SOCKETS)
+            await settled(server, before)
         print(f"{SOCKETS} sockets were cut, and all was over after {trio.current_time() - began:.1f} s")
 
         async with server.resources.database.tenant(server.tenant_id) as work:
@@ -210,8 +215,11 @@ async def test_a_hundred_cut_sockets_leave_nothing(
             ends = await work.fetch("SELECT call_id, count(*) AS n FROM outbox WHERE type = 'call.ended' GROUP BY 1")
             results = await work.fetch("SELECT call_id, count(*) AS n FROM call_results GROUP BY 1")
         assert len(rows) > SOCKETS / 2
-        assert {row["status"] for row in rows} == {"completed"}, [tuple(row) for row in rows]
-        assert {row["end_reason"] for row in rows} <= {"hangup"}
+        reasons = Counter((row["status"], row["end_reason"]) for row in rows)
+        late = sum(line["event"] == "socket_refused" for line in logs)  # on a machine that is too slow by far
+        assert set(reasons) <= {("completed", "hangup"), ("failed", "error")}, reasons
+        assert reasons["failed", "error"] <= late
+        assert not [line for line in logs if line["log_level"] in {"error", "critical"}]
         ids = {row["id"] for row in rows}
         for found in (ends, results):
             counts = {row["call_id"]: row["n"] for row in found if row["call_id"].startswith("c-")}
@@ -224,6 +232,7 @@ async def rounds(server: Server, chance: random.Random, name: str, count: int) -
         for number in range(count):
             moment = chance.choice((chance.uniform(0, 0.1), chance.uniform(0, LONGEST)))
             nursery.start_soon(cut, server, f"{name}-{number}", WAYS[number % len(WAYS)], moment)
+            await trio.sleep(chance.uniform(0, 2 * APART))
 
 
 # -- memory ---------------------------------------------------------------------------------------
