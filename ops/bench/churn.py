@@ -107,6 +107,8 @@ class Findings:
     ends: Counter[str] = attrs.field(factory=Counter)
     weighed: list[tuple[int, int]] = attrs.field(factory=list)
     """After how many calls, how many bytes."""
+    kept: list[tuple[int, int]] = attrs.field(factory=list)
+    """At the same times, how many connections to PostgreSQL and idle threads are kept: they weigh, too."""
     before: dict[str, Any] = attrs.field(factory=dict)
     after: dict[str, Any] = attrs.field(factory=dict)
     settled_in: float = math.nan
@@ -158,6 +160,7 @@ class Churn:
     def _weigh(self, calls: int) -> dict[str, Any]:
         state = self.server.ask("settled")
         self.found.weighed.append((calls, machine.memory(self.server.pid)))
+        self.found.kept.append((state["pooled"], state["idle_threads"]))
         return state
 
     def _wave(self, numbers: range) -> float:
@@ -252,7 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             *((f"ended by {name}", count) for name, count in sorted(found.ends.items())),
         ],
         (f"on: {house.ON}; engines that hang, raise and stall",
-         "MB after each wave: " + ", ".join(f"{size / 1e6:.1f}" for _, size in found.weighed)),
+         "MB after each wave (connections to PostgreSQL, idle threads): "
+         + ", ".join(f"{size / 1e6:.1f} ({pooled}, {idle})"
+                     for (_, size), (pooled, idle) in zip(found.weighed, found.kept, strict=True))),
     )  # fmt: skip
     figures.tell({
         "leaked": found.leaked, "kb_per_call_slope": found.slope / 1000, "settled_s": found.settled_in, **found.rows,

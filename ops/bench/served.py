@@ -79,6 +79,8 @@ def _state(resources: Resources) -> dict[str, Any]:
         # Trio keeps threads that have nothing to do for ten seconds.
         "threads": sum(not thread.name.startswith("Trio thread") for thread in threading.enumerate()),
         "descriptors": len(os.listdir("/proc/self/fd")) - pooled,  # noqa: PTH208 - names are enough
+        "pooled": pooled,
+        "idle_threads": sum(thread.name.startswith("Trio thread") for thread in threading.enumerate()),
         "collector": COLLECTOR.take(),
         "vad": attrs.asdict(getattr(resources.engines.vad, "tally")),  # noqa: B009 - the port has none
     }
