@@ -17,6 +17,7 @@ import trio
 
 from invorto import config
 from invorto.errors import InvortoError, StartFailed, UsageError, first_of
+from invorto.observability.logs import set_up_logs
 from invorto.realtime.book import StoredBook
 from invorto.realtime.live import LiveCalls
 from invorto.resources import Resources
@@ -30,9 +31,10 @@ type Environ = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def environ(loop: None, postgres_url: str, redis_url: str, tmp_path: Path) -> Environ:
-    """Give the settings of a server on stores of this test's own."""
-    return partial(settings, postgres_url, redis_url, tmp_path, SCRIPTED_ENGINE='{"replies": ["Yes."]}')
+def environ(loop: None, postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Environ]:
+    """Give the settings of a server on stores of this test's own, which sets up logs for the process."""
+    yield partial(settings, postgres_url, redis_url, tmp_path, SCRIPTED_ENGINE='{"replies": ["Yes."]}')
+    set_up_logs("info", "json")  # as they were
 
 
 @attrs.define

@@ -36,10 +36,11 @@ def room(size: int) -> Iterator[None]:
 
 async def told(logs: list[Any], event: str) -> dict[str, Any]:
     """Wait until the log tells of *event*."""
-    with trio.fail_after(10):
+    with trio.move_on_after(10):
         while not (found := [line for line in logs if line["event"] == event]):
             await trio.sleep(0.02)
-    return found[0]
+        return found[0]
+    raise AssertionError(f"no {event}: {logs}")
 
 
 async def murmur(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
