@@ -122,10 +122,14 @@ async def all_gone(processes: Iterable[psutil.Process], seconds: float = 5) -> N
 
 @asynccontextmanager
 async def running(
-    *arguments: str | Path, folder: Path, environ: Mapping[str, str], python: tuple[str, ...] = STRICT
+    *arguments: str | Path,
+    folder: Path,
+    environ: Mapping[str, str],
+    python: tuple[str, ...] = STRICT,
+    program: tuple[str, str] = ("-m", "invorto"),
 ) -> AsyncGenerator[Running]:
     """Run ``invorto`` in a session of its own; at the end it is killed, should it still be there."""
-    process, log = _start([*python, "-m", "invorto", *arguments], folder, environ)
+    process, log = _start([*python, *program, *arguments], folder, environ)
     try:
         yield Running(process, log)
     finally:

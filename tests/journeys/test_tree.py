@@ -27,7 +27,7 @@ from invorto.speech.scripted import ScriptedLlm, ScriptedTts
 from invorto.storage import agents, calls
 from invorto.storage.ledger import Ledger
 from tests.journeys.house import BINARY, SCRIPTED, Client, Reach, Server, open_client, open_server, settings
-from tests.journeys.processes import all_gone, reach, rest, running
+from tests.journeys.processes import alive, all_gone, reach, rest, running
 from tests.wire.peers import HANDSHAKE, until_end
 
 BRIEF = '{"replies": ["Yes."]}'
@@ -160,6 +160,23 @@ async def test_workers_die_with_their_parent(loop: None, postgres_url: str, redi
         parent.tell(signal.SIGKILL)
         assert await parent.ended() == -signal.SIGKILL
         await all_gone(family)
+
+
+async def test_a_stuck_worker_does_not_keep_its_parent(
+    loop: None, postgres_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """A worker that does not end though all its deadlines are over is killed: the exit code tells, nobody is left."""
+    impatient = "import invorto.workers as w; w.STUBBORN = 1.0; from invorto.cli import main; main()"
+    environ = settings(postgres_url, redis_url, tmp_path / "data", LOG_LEVEL="info", DRAIN_TIMEOUT="0")
+    async with running(
+        "serve", "--workers", "2", folder=tmp_path, environ=environ, program=("-c", impatient)
+    ) as parent:
+        await parent.until("ready", 2)
+        family = parent.family()
+        family[0].suspend()
+        parent.tell()
+        assert await parent.ended() == 128 + signal.SIGKILL
+        assert not any(map(alive, family))
 
 
 async def test_workers_that_cannot_start_say_why_once(tmp_path: Path) -> None:
