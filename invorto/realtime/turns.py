@@ -275,7 +275,7 @@ class TurnTaker:
                 due = min(self._end_of_turn(), self._given_up())
             case Floor.HUSHED:
                 due = self._verdict_due()
-            case Floor.AGENT | Floor.HELD:
+            case Floor.AGENT | Floor.HELD:  # pragma: no branch - there is no other
                 due = self._leave_by
         return due if self._leaving else min(due, self.ends_at)
 
@@ -328,7 +328,7 @@ class TurnTaker:
                 return ()
             case PlayedOut() as played:
                 return self._played_out(played, now)
-            case Held(on):
+            case Held(on):  # pragma: no branch - there is no other
                 return self._hold(now) if on else self._unhold(now)
 
     # -- the caller -------------------------------------------------------------------------------

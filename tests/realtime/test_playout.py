@@ -148,6 +148,47 @@ def test_text_is_all_of_it() -> None:
     assert loaded(("One two. ", 1.0), ("Three.", 1.0)).text == "One two. Three."
 
 
+def test_a_mark_that_comes_too_late_takes_nothing_back() -> None:
+    """What was believed to be heard when the far end's echo did not come stays heard when it comes after all."""
+    playout = loaded(("One two.", 1.0), ("Three four.", 1.0))
+    run(playout, 0.0, 0.1)
+    playout.await_mark(800)
+    run(playout, 0.2, 2.0)
+    believed = playout.played(1.8)
+    assert believed == 14_400
+    playout.marked(800, 1.8)
+    assert playout.played(1.8) == believed
+    assert playout.heard_by == "timed"
+
+
+def test_audio_that_has_been_heard_is_let_go() -> None:
+    """A sentence that has been played keeps its words and not its audio; one still being made keeps both."""
+    playout = loaded(("One two.", 0.3), closed=False)
+    playout.begin_sentence("Three four.")
+    playout.add(tone(0.3))
+    run(playout, 0.0, 0.9)
+    playout.add(tone(0.3))
+    run(playout, 1.0, 1.0)
+    assert [len(sentence.chunks) for sentence in playout.sentences] == [0, 2]
+    playout.end_sentence()
+    playout.begin_sentence("Five.")
+    run(playout, 1.0, 2.0)
+    playout.add(tone(0.3))
+    run(playout, 2.5, 2.5)
+    assert [len(sentence.chunks) for sentence in playout.sentences] == [0, 0, 1]
+    assert playout.heard(2.5) == "One two. Three four."
+
+
+def test_a_sentence_that_broke_off_keeps_its_audio() -> None:
+    """Only what is known to be complete is let go of: a voice that failed in mid-sentence has no end."""
+    playout = Playout(RATE, 0.2)
+    for text in ("One two.", "Three four."):
+        playout.begin_sentence(text)
+        playout.add(tone(0.3))
+    run(playout, 0.0, 1.0)
+    assert [len(sentence.chunks) for sentence in playout.sentences] == [1, 1]
+
+
 def test_an_empty_turn_is_over_at_once() -> None:
     """A reply without audio does not keep the floor."""
     playout = Playout(RATE, 0.2)

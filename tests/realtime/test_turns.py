@@ -35,6 +35,7 @@ from invorto.realtime.turns import (
     Speak,
     TurnTaker,
     Typed,
+    Working,
 )
 from invorto.speech.ports import Final, Partial, SpeechBegan, SpeechPaused
 
@@ -81,6 +82,54 @@ def test_answers_after_the_pause() -> None:
     said(turns, "I want a table.", 1.0, 2.0)
     assert turns.deadline == pytest.approx(2.165)
     assert play(turns, [(3.0, None)]) == [(2.165, Reply(0, "I want a table."))]
+
+
+def looking_it_up() -> TurnTaker:
+    """Bring a turn taker to where the agent's answer waits for a tool and nothing of it is heard yet."""
+    turns = taker()
+    play(turns, [(0.0, Listen())])
+    said(turns, "What is my balance?", 1.0, 2.0)
+    play(turns, [(2.5, Working(0, on=True))])
+    return turns
+
+
+def test_a_cough_does_not_run_the_tool_again() -> None:
+    """While a tool is at work, a sound without a word leaves the answer as it is."""
+    turns = looking_it_up()
+    assert play(turns, [(2.6, SpeechBegan(2.6)), (2.9, SpeechPaused(2.8)), (3.0, Final(""))]) == []
+    assert turns.floor is Floor.AGENT
+
+
+def test_a_word_stops_a_tool_s_turn() -> None:
+    """While a tool is at work, a word that counts takes the floor; nothing is hushed, since nothing was heard."""
+    turns = looking_it_up()
+    assert play(turns, [(2.6, SpeechBegan(2.6)), (2.8, Partial("Stop that"))]) == [(2.8, Cancel(0))]
+    assert turns.floor is Floor.CALLER
+
+
+def test_the_tool_of_an_older_turn_is_no_matter() -> None:
+    """Once the tool has answered, or where it was another turn's, the caller takes the floor by speaking."""
+    for working in (Working(0, on=False), Working(7, on=True)):
+        turns = looking_it_up()
+        assert play(turns, [(2.6, working), (2.7, SpeechBegan(2.7))]) == [(2.7, Cancel(0))]
+
+
+def test_words_may_come_before_the_detector_hears_them() -> None:
+    """A transcript takes an open floor, whether the detector has heard speech since or not."""
+    turns = taker()
+    play(turns, [(0.0, Listen()), (1.0, Partial("Hello there"))])
+    assert turns.floor is Floor.CALLER
+    assert turns.paused_at == 1.0
+
+
+def test_a_word_of_somebody_who_was_speaking_already_takes_the_floor() -> None:
+    """Whoever began to speak while the agent was held has the floor with the next word, and is not cut short."""
+    turns = taker()
+    play(turns, [(0.0, Listen()), (0.6, Held(on=True)), (0.7, SpeechBegan(0.7)), (0.8, Held(on=False))])
+    assert turns.floor is Floor.OPEN
+    play(turns, [(0.9, Partial("Hello there"))])
+    assert turns.floor is Floor.CALLER
+    assert turns.deadline > 60
 
 
 def test_waits_for_the_transcript() -> None:
