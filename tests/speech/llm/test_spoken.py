@@ -237,5 +237,6 @@ def test_long_text_takes_no_time(text: str) -> None:
     """Somebody who types 20,000 characters does not stop the calls of the others."""
     began = time_module.process_time()
     extract(text[:LONGEST], SLOTS, "email", CONTEXT)
-    assert time_module.process_time() - began < 0.2
+    # It takes some 20 ms; a pattern that backtracks takes minutes, and the bound is for machines that are slow today.
+    assert time_module.process_time() - began < 2
     find_date(tokens(text), SUNDAY)
