@@ -85,7 +85,7 @@ def test_what_was_decoded_encodes_to_itself():
 
 @given(st.lists(st.integers(-32_768, 32_767), max_size=400), st.integers(1, 3))
 def test_any_run_of_samples_survives_within_a_step(values, step):
-    """What comes back is within half a step of what went in, also of a slice: a step is 1/16 of the value and µ-law's bias of 132."""
+    """What comes back is within half a step of what went in, also of a slice; a step is 1/16 of value and bias."""
     samples = np.array(values, np.int16)[::step]
     for encode, decode, least in ((encode_ulaw, decode_ulaw, 8), (encode_alaw, decode_alaw, 16)):
         back = decode(encode(samples))
