@@ -28,6 +28,7 @@ from invorto.realtime.head import Refused, Request
 from invorto.realtime.knock import Porter
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.prewarm import prewarm
+from invorto.realtime.readers import Readers
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.voices import Voices
@@ -73,6 +74,8 @@ class Resources:
     porter: Porter
     http: HttpServer
     health: Readiness
+    readers: Readers = attrs.field(factory=Readers)
+    """What the voice sockets of this process wait for bytes with."""
 
     def services(self) -> Mapping[str, Any]:
         """Name what runs in the back, in the order of starting; what is written to stops after what writes."""
@@ -82,6 +85,7 @@ class Resources:
             "ledger": self.ledger.run,
             "recorder": self.recorder.run,
             "vad": self.engines.vad.run,
+            "readers": self.readers.run,
         }
 
     def reception(self, calls: trio.Nursery) -> Reception:

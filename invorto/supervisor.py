@@ -165,7 +165,8 @@ async def supervise(
         async with trio.open_nursery() as front:
             async with trio.open_nursery() as calls:
                 reception = resources.reception(calls) if "realtime" in parts else None
-                door = partial(serve_door, voice=reception.answer if reception else resources.no_voice)
+                voice = reception.answer if reception else resources.no_voice
+                door = partial(serve_door, voice=voice, readers=resources.readers)
                 http = resources.http if "api" in parts else None
                 addresses = await front.start(partial(door, doors.all, http_handler=http))
                 if doors.sockets:

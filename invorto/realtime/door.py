@@ -18,6 +18,7 @@ import trio
 
 from invorto.realtime.head import HeadReader, Refused, Request, accepted, check_upgrade, refusal
 from invorto.realtime.listeners import address_of, peer_of
+from invorto.realtime.readers import Readers
 from invorto.realtime.socket import Closed, Patience, VoiceSocket, open_socket
 
 log = structlog.get_logger(__name__)
@@ -39,13 +40,16 @@ class Upgrade:
     request: Request
     _stream: trio.SocketStream = attrs.field(repr=False)
     _residue: bytes = attrs.field(repr=False, default=b"")
+    _readers: Readers | None = attrs.field(repr=False, default=None)
 
     def accept(
         self, subprotocol: str | None = None, patience: Patience | None = None
     ) -> AbstractAsyncContextManager[VoiceSocket]:
         """Open the socket, with one of ``request.subprotocols`` or none."""
         opening = accepted(self.request, subprotocol)
-        return open_socket(self._stream, opening=opening, residue=self._residue, patience=patience)
+        return open_socket(
+            self._stream, opening=opening, residue=self._residue, patience=patience, readers=self._readers
+        )
 
     async def refuse(self, refused: Refused) -> None:
         """Answer with an error instead, and close."""
@@ -105,20 +109,21 @@ async def serve_door(
     voice: SocketHandler,
     http_handler: HttpHandler | None,
     routes: Sequence[Route] = (),
+    readers: Readers | None = None,
     stop_accepting: trio.Event | None = None,
     task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Accept on *listeners*, and close them at the end; ready with their addresses.
 
     Without an *http_handler* the door is for sockets alone: other requests get 426 on a socket's path, 404 elsewhere.
-    Running out of descriptors is survived as `trio.serve_listeners` does it. After *stop_accepting* no connection is
-    taken and those that are here go on. Cancelling ends all of them.
+    Sockets wait for bytes among *readers*. Running out of descriptors is survived as `trio.serve_listeners` does it.
+    After *stop_accepting* no connection is taken and those that are here go on. Cancelling ends all of them.
     """
     table = (*routes, Route(VOICE_PATHS, voice))
 
     async def serve(stream: trio.SocketStream) -> None:
         try:
-            await _serve_connection(stream, table, http_handler)
+            await _serve_connection(stream, table, http_handler, readers)
         except* Closed:
             pass
         except* Exception as group:
@@ -139,7 +144,7 @@ async def serve_door(
 
 
 async def _serve_connection(
-    stream: trio.SocketStream, routes: Sequence[Route], http_handler: HttpHandler | None
+    stream: trio.SocketStream, routes: Sequence[Route], http_handler: HttpHandler | None, readers: Readers | None
 ) -> None:
     """Read the head, choose who serves it."""
     reader = HeadReader()
@@ -156,7 +161,7 @@ async def _serve_connection(
         if handler is None:
             raise Refused(404, "not_found", "there is no socket here")
         check_upgrade(request)
-        await handler(request, Upgrade(request, stream, residue))
+        await handler(request, Upgrade(request, stream, residue, readers))
     except Refused as refused:
         log.info("request_refused", status=refused.status, code=refused.code, why=refused.message)
         await refuse(stream, refused)

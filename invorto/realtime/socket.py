@@ -16,6 +16,7 @@ import trio
 
 from invorto.errors import PeerError
 from invorto.realtime.framing import MESSAGE_LIMIT, Close, Event, Framing, Ping
+from invorto.realtime.readers import Readers
 from invorto.realtime.wire import CHUNK, Gone, Wire, wire_of
 
 log = structlog.get_logger(__name__)
@@ -273,13 +274,19 @@ class VoiceSocket:
 
 @asynccontextmanager
 async def open_socket(
-    stream: trio.abc.Stream, *, opening: bytes = b"", residue: bytes = b"", patience: Patience | None = None
+    stream: trio.abc.Stream,
+    *,
+    opening: bytes = b"",
+    residue: bytes = b"",
+    patience: Patience | None = None,
+    readers: Readers | None = None,
 ) -> AsyncGenerator[VoiceSocket]:
     """Speak WebSocket on *stream*, and close it at the end: 1000, or 1011 if the body raises, 1001 if it is cancelled.
 
     *opening* is sent before all (the answer to the handshake), *residue* was read after the peer's half of it.
+    It waits for bytes together with the other sockets of *readers*.
     """
-    socket = VoiceSocket(wire_of(stream), patience or Patience(), opening=opening, residue=residue)
+    socket = VoiceSocket(wire_of(stream, readers), patience or Patience(), opening=opening, residue=residue)
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:

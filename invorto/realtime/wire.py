@@ -11,6 +11,8 @@ from typing import Protocol
 
 import trio
 
+from invorto.realtime.readers import Readers
+
 CHUNK = 16_384
 """Bytes a read: most audio's 200 ms, and so little that a flood of tiny frames is a few milliseconds of work."""
 
@@ -43,19 +45,21 @@ class Wire(Protocol):
         ...
 
 
-def wire_of(stream: trio.abc.Stream) -> Wire:
-    """Choose how to use *stream*; it belongs to the wire from then on."""
-    return SocketWire(stream) if isinstance(stream, trio.SocketStream) else StreamWire(stream)
+def wire_of(stream: trio.abc.Stream, readers: Readers | None = None) -> Wire:
+    """Choose how to use *stream*; it belongs to the wire from then on. A socket waits for bytes among *readers*."""
+    return SocketWire(stream, readers or Readers()) if isinstance(stream, trio.SocketStream) else StreamWire(stream)
 
 
 class SocketWire:
     """A kernel socket."""
 
-    __slots__ = ("_fd", "_stream")
+    __slots__ = ("_fd", "_readers", "_stream")
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, readers: Readers) -> None:
         self._stream = stream
         self._fd = stream.socket.fileno()
+        self._readers = readers
+        readers.join(self._fd)
 
     def write(self, data: bytes) -> int:
         """Send what the kernel takes."""
@@ -84,12 +88,16 @@ class SocketWire:
         """Wait first, then read: audio is never there already, so trying first is a system call and an error wasted."""
         while self._fd >= 0:
             try:
-                await trio.lowlevel.wait_readable(self._fd)
-                return os.read(self._fd, CHUNK)  # the number is looked up again: it may have been cut in between
+                await self._readers.wait(self._fd)
+                data = os.read(self._fd, CHUNK)  # the number is looked up again: it may have been cut in between
             except BlockingIOError:
+                self._readers.drained(self._fd)
                 continue
             except (OSError, trio.ClosedResourceError) as error:
                 raise Gone from error
+            if 0 < len(data) < CHUNK:
+                self._readers.drained(self._fd)
+            return data
         raise Gone
 
     async def end(self) -> None:
@@ -101,7 +109,8 @@ class SocketWire:
 
     async def cut(self) -> None:
         """Close the socket; whoever waits for it is woken, and the number is never used again."""
-        self._fd = -1
+        fd, self._fd = self._fd, -1
+        self._readers.leave(fd)
         await trio.aclose_forcefully(self._stream)
 
 
