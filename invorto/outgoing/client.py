@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import cast
 
 import attrs
@@ -151,6 +151,7 @@ class Client:
         backend = cast("httpcore2.AsyncNetworkBackend", httpcore2.TrioBackend())
         failure: OutgoingFailed | None = None
         with trio.move_on_after(self.connect_seconds):
+            await trio.lowlevel.checkpoint()
             for address in addresses:
                 try:
                     with _failures():
@@ -163,14 +164,14 @@ class Client:
         raise failure or OutgoingFailed("connect", f"{target.host} did not answer within {self.connect_seconds:g} s")
 
     async def _secured(self, stream: httpcore2.AsyncNetworkStream, target: Target) -> httpcore2.AsyncNetworkStream:
-        try:
-            return await stream.start_tls(self.tls, server_hostname=target.host)
-        except BaseException as error:
-            with trio.CancelScope(shield=True):  # a local close: it waits for nobody
-                await stream.aclose()
-            if isinstance(error, (ssl.SSLError, httpcore2.ConnectError)):
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(_drop, stream)
+            try:
+                secured = await stream.start_tls(self.tls, server_hostname=target.host)
+            except (ssl.SSLError, httpcore2.ConnectError) as error:
                 raise OutgoingFailed("tls", f"{target.host}: {_said(error)}") from error
-            raise
+            undo.pop_all()
+        return secured
 
     async def _resolved(self, host: str) -> Sequence[Address]:
         with trio.move_on_after(self.connect_seconds):
@@ -240,11 +241,16 @@ def _head(target: Target, method: str, headers: Mapping[str, str], content: byte
         raise Invalid("a header is written in plain characters") from None
 
 
-async def _chunks(body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+async def _drop(stream: httpcore2.AsyncNetworkStream) -> None:
+    with trio.CancelScope(shield=True):  # a local close: it waits for nobody
+        await stream.aclose()
+
+
+async def _chunks(body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:  # noqa: ASYNC900 - `stream` closes it
     async with aclosing(body):
         with _failures():
             async for chunk in body:
-                yield chunk
+                yield chunk  # noqa: ASYNC119 - `stream` closes it
 
 
 @contextmanager

@@ -16,10 +16,11 @@ import attrs
 import structlog
 import trio
 
+from invorto.realtime.closed import Closed
 from invorto.realtime.head import HeadReader, Refused, Request, accepted, check_upgrade, refusal
 from invorto.realtime.listeners import address_of, peer_of
 from invorto.realtime.readers import Readers
-from invorto.realtime.socket import Closed, Patience, VoiceSocket, open_socket
+from invorto.realtime.socket import Patience, VoiceSocket, open_socket
 
 log = structlog.get_logger(__name__)
 

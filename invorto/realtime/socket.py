@@ -15,28 +15,15 @@ import structlog
 import trio
 
 from invorto.errors import PeerError
+from invorto.realtime.closed import LOST, Closed
 from invorto.realtime.framing import MESSAGE_LIMIT, Close, Event, Framing, Ping
 from invorto.realtime.readers import Readers
 from invorto.realtime.wire import CHUNK, Gone, Wire, wire_of
 
 log = structlog.get_logger(__name__)
 
-LOST = 1006
-"""The code of a socket that ended without a close frame; never on the wire."""
-
 _IN_A_ROW = 64
 # Frames handed out without a checkpoint: a peer that sends thousands at once waits for the other calls in between.
-
-
-class Closed(Exception):
-    """The socket is over: *code* and *reason* are the peer's, ours if we closed, `LOST` if neither said a word."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(code, reason)
-        self.code, self.reason = code, reason
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.reason}".rstrip()
 
 
 @attrs.frozen(kw_only=True)

@@ -12,6 +12,7 @@ import trio
 from invorto.audio import g711
 from invorto.config import Limits
 from invorto.errors import NotSupported
+from invorto.realtime.closed import LOST, Closed
 from invorto.realtime.handshake import Handshake
 from invorto.realtime.knock import Admission
 from invorto.realtime.limits import MessageWindow, TokenBucket
@@ -32,7 +33,6 @@ from invorto.realtime.protocol import (
     encode,
     kind,
 )
-from invorto.realtime.socket import LOST, Closed
 from invorto.speech.ports import Samples
 
 _PCM = np.dtype("<i2")

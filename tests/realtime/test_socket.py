@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
+from invorto.realtime.closed import LOST, Closed
 from invorto.realtime.framing import Close, Event, Framing, Ping, Pong
-from invorto.realtime.socket import LOST, Closed, Patience, VoiceSocket, open_socket
+from invorto.realtime.socket import Patience, VoiceSocket, open_socket
 
 
 @attrs.define
@@ -52,10 +53,12 @@ class Peer:
 
 
 @asynccontextmanager
-async def in_memory(patience: Patience | None = None, **options: bytes) -> AsyncGenerator[tuple[VoiceSocket, Peer]]:
+async def in_memory(
+    patience: Patience | None = None, *, opening: bytes = b"", residue: bytes = b""
+) -> AsyncGenerator[tuple[VoiceSocket, Peer]]:
     """Open a socket and its peer on memory streams, for virtual time."""
     ours, theirs = memory_stream_pair()
-    async with open_socket(ours, patience=patience, **options) as socket:
+    async with open_socket(ours, patience=patience, opening=opening, residue=residue) as socket:
         yield socket, (peer := Peer(theirs))
         await peer.leave()
     await trio.aclose_forcefully(theirs)

@@ -21,6 +21,7 @@ from invorto.audio import g711
 from invorto.errors import NotSupported
 from invorto.model.call import EndReason
 from invorto.realtime.auth import Credential
+from invorto.realtime.closed import LOST, Closed
 from invorto.realtime.handshake import Codec, Handshake
 from invorto.realtime.knock import Admission
 from invorto.realtime.line import HungUp, Inbound, Line
@@ -36,7 +37,7 @@ from invorto.realtime.protocol import (
     Text,
     ToolResult,
 )
-from invorto.realtime.socket import LOST, Closed, VoiceSocket
+from invorto.realtime.socket import VoiceSocket
 from invorto.realtime.tokens import ALWAYS, DEFAULT_ALLOW
 from invorto.realtime.web import Patience, Socket, WebLine
 from invorto.speech.ports import Samples

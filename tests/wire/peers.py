@@ -11,10 +11,11 @@ import attrs
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
+from invorto.realtime.closed import Closed
 from invorto.realtime.door import HttpHandler, Route, Upgrade, serve_door
 from invorto.realtime.head import Request
 from invorto.realtime.listeners import open_listeners
-from invorto.realtime.socket import Closed, Patience
+from invorto.realtime.socket import Patience
 
 HANDSHAKE = (
     b"GET /realtime/voice?callId=c_1 HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
