@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Literal, cast
 
 import attrs
-from quart import Blueprint, Response, request
 
-from invorto.api.answers import answer
 from invorto.api.auth import Caller, Gate
-from invorto.api.bodies import read_json
 from invorto.api.deps import ApiDeps
-from invorto.api.paging import PageQuery, page_answer, page_of, read_query
+from invorto.api.paging import Page, PageQuery, page_answer, page_of
+from invorto.api.routing import Routes
+from invorto.api.schema import Mode, Schema, Schemas
 from invorto.convert import structure
 from invorto.errors import Fault, Invalid, NotFound
-from invorto.model.agent import Agent, AgentConfig, AgentStatus
-from invorto.model.agent_document import Document, check, merge, origin, tidy
+from invorto.model.agent import Agent, AgentConfig, AgentStatus, LlmSettings, TtsSettings
+from invorto.model.agent_document import FLAT, Document, check, merge, origin, tidy
 from invorto.model.rules import every, match, text
 from invorto.plain import below, faults_of, invalid
 from invorto.realtime.endpointing import wait_function
@@ -92,18 +92,68 @@ def read_agent(body: object, *, whole: bool) -> Written:
     return Written(name, head.status, document, place, faults)
 
 
-def agent_answer(agent: Agent) -> dict[str, Any]:
-    """Make what is answered of an agent: its configuration is what its owner wrote."""
-    return {
-        "id": agent.id,
-        "tenantId": agent.tenant_id,
-        "name": agent.name,
-        "status": agent.status,
-        "version": agent.version,
-        "config": agent.document,
-        "createdAt": agent.created_at,
-        "updatedAt": agent.updated_at,
-    }
+class AgentBody:
+    """An agent, or a part of one: its configuration under ``config``, or beside the name as the original sends it."""
+
+    @classmethod
+    def json_schema(cls, schemas: Schemas, mode: Mode) -> Schema:
+        """Write both forms."""
+        beside = schemas.object(_Head, mode)["properties"]
+        document = document_schema(schemas)
+        config = document["properties"]
+        forms: list[Schema] = [
+            {"title": "nested", "properties": {**beside, "config": document}, "required": ["config"]},
+            {"title": "flat", "properties": {**config, **beside}},
+        ]
+        return {"type": "object", "anyOf": [{**form, "additionalProperties": False} for form in forms]}
+
+
+class NewAgentBody(AgentBody):
+    """An agent: its configuration under ``config``, or beside the name as the original sends it."""
+
+    @classmethod
+    def json_schema(cls, schemas: Schemas, mode: Mode) -> Schema:
+        """Write both forms, with a name."""
+        return {**super().json_schema(schemas, mode), "required": ["name"]}
+
+
+def document_schema(schemas: Schemas) -> Schema:
+    """Write the schema of an agent's document: the configuration's, the original's flat names included."""
+    schema = schemas.object(AgentConfig, "request")
+    properties = schema["properties"]
+    groups = {"llm": schemas.object(LlmSettings, "request"), "tts": schemas.object(TtsSettings, "request")}
+    for name, (group, *key) in FLAT.items():
+        properties[name] = groups[group]["properties"][key[0]] if key else properties[group]
+    return schema
+
+
+@attrs.frozen(kw_only=True)
+class AgentAnswer:
+    """An agent."""
+
+    id: str
+    tenant_id: str
+    name: str
+    status: AgentStatus
+    version: int
+    config: Document
+    """What its owner wrote, without defaults."""
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, agent: Agent) -> AgentAnswer:
+        """Make what is answered of an agent."""
+        return cls(
+            id=agent.id,
+            tenant_id=agent.tenant_id,
+            name=agent.name,
+            status=agent.status,
+            version=agent.version,
+            config=agent.document,
+            created_at=agent.created_at,
+            updated_at=agent.updated_at,
+        )
 
 
 def _arithmetic(config: AgentConfig) -> Iterable[Fault]:
@@ -114,9 +164,9 @@ def _arithmetic(config: AgentConfig) -> Iterable[Fault]:
         yield Fault("$.endpointing.waitFunction", str(error))
 
 
-def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the routes."""
-    routes = Blueprint("agents", __name__, url_prefix="/v1/agents")
+    routes = Routes("agents", gate, "/v1/agents")
     database = deps.database
 
     def hold(document: Document, written: Written) -> None:
@@ -128,10 +178,10 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
         if faults:
             raise invalid(faults)
 
-    @routes.post("")
-    @gate.needs("dev")
-    async def create(caller: Caller) -> Response:
-        written = read_agent(await read_json(request), whole=True)
+    @routes.post("", needs="dev", body=NewAgentBody, status=201, errors=["conflict"])
+    async def create(caller: Caller, body: Any) -> AgentAnswer:
+        """Make an agent."""
+        written = read_agent(body, whole=True)
         hold(written.document, written)
         made = await agents.create(
             database,
@@ -140,12 +190,11 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             document=written.document,
             status=written.status or "active",
         )
-        return answer(agent_answer(made), 201, {"Location": f"/v1/agents/{made.id}"})
+        return AgentAnswer.of(made)
 
-    @routes.get("")
-    @gate.needs("analyst")
-    async def listing(caller: Caller) -> Response:
-        query = read_query(request, AgentsQuery)
+    @routes.get("", needs="analyst")
+    async def listing(caller: Caller, query: AgentsQuery) -> Page[AgentAnswer]:
+        """List agents, the newest first unless asked otherwise."""
         page, limit = page_of(query)
         found, total = await agents.listing(
             database,
@@ -157,20 +206,20 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             sort_by=query.sort_by,
             sort_order=query.sort_order.lower(),
         )
-        return page_answer([agent_answer(agent) for agent in found], total, query)
+        return page_answer(map(AgentAnswer.of, found), total, query)
 
-    @routes.get("/<agent_id>")
-    @gate.needs("analyst")
-    async def read(caller: Caller, agent_id: str) -> Response:
+    @routes.get("/<agent_id>", needs="analyst")
+    async def read(caller: Caller, agent_id: str) -> AgentAnswer:
+        """Read an agent."""
         agent = await agents.get(database, caller.tenant_id, agent_id)
         if agent.id != agent_id:  # it is somebody's name: REST speaks of ids
             raise NotFound(f"no agent {agent_id}")
-        return answer(agent_answer(agent))
+        return AgentAnswer.of(agent)
 
-    @routes.patch("/<agent_id>")
-    @gate.needs("dev")
-    async def change(caller: Caller, agent_id: str) -> Response:
-        written = read_agent(await read_json(request), whole=False)
+    @routes.patch("/<agent_id>", needs="dev", body=AgentBody, errors=["conflict"])
+    async def change(caller: Caller, agent_id: str, body: Any) -> AgentAnswer:
+        """Change an agent: what is given is merged, null goes back to the default; it becomes a new version."""
+        written = read_agent(body, whole=False)
         if written.faults:
             raise invalid(written.faults)
         changed = await agents.change(
@@ -183,6 +232,6 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             check=lambda merged: hold(merged, written),
             merging=merge,
         )
-        return answer(agent_answer(changed))
+        return AgentAnswer.of(changed)
 
     return routes

@@ -13,7 +13,7 @@ from quart import Response, request
 from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
-from invorto.api import agents, calls, health, metrics, recordings, timelines
+from invorto.api import agents, calls, health, metrics, recordings, reference, timelines
 from invorto.api.auth import Gate
 from invorto.api.bodies import MAX_BODY, ApiRequest, request_id
 from invorto.api.cors import Cors
@@ -27,7 +27,7 @@ PATIENCE = 30.0
 """Seconds from a request's head to the beginning of its answer, its body and both stores included."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PLACE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
-_QUIET = ("/health", "/metrics")
+_QUIET = ("/health", "/metrics", "/docs")
 """Asked every few seconds by machines: not worth a line of the log."""
 
 
@@ -53,6 +53,7 @@ def make_app(deps: ApiDeps) -> QuartTrio:
     gate = Gate(deps.database)
     for noun in (health, metrics, agents, calls, timelines, recordings):
         app.register_blueprint(noun.blueprint(deps, gate))
+    app.register_blueprint(reference.blueprint(app, gate))
     _frame(app, deps)
     return app
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any
 
 import attrs
 import trio
-from quart import Request, Response, request
+from quart import Request
 
 from invorto.errors import Forbidden, StoreUnavailable, Unauthorized
 from invorto.storage import keys
@@ -33,9 +30,6 @@ class Caller:
     key_id: str
     tenant_id: str
     role: KeyRole
-
-
-type View = Callable[..., Awaitable[Response]]
 
 
 def shown_key(asked: Request) -> str:
@@ -87,17 +81,9 @@ class Gate:
             self._seen.popitem(last=False)
         return caller
 
-    def needs(self, role: KeyRole) -> Callable[[View], View]:
-        """Let callers of *role* or above through, and tell the route who they are."""
-
-        def guard(view: View) -> View:
-            @wraps(view)
-            async def guarded(**names: Any) -> Response:
-                caller = await self.caller(request)
-                if _RANK[caller.role] < _RANK[role]:
-                    raise Forbidden(f"this needs a key of the role {role}; yours is {caller.role}")
-                return await view(caller, **names)
-
-            return guarded
-
-        return guard
+    async def admit(self, asked: Request, role: KeyRole) -> Caller:
+        """Tell who asks, if they may what needs *role*; `Unauthorized`, `Forbidden`."""
+        caller = await self.caller(asked)
+        if _RANK[caller.role] < _RANK[role]:
+            raise Forbidden(f"this needs a key of the role {role}; yours is {caller.role}")
+        return caller

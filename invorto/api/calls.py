@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import attrs
-from quart import Blueprint, Response, request
+from quart import request
 
-from invorto.api.answers import answer
 from invorto.api.auth import Caller, Gate
 from invorto.api.deps import ApiDeps
-from invorto.api.paging import PageQuery, end_of, page_answer, page_of, read_query
-from invorto.convert import unstructure
-from invorto.model.call import Call, CallStatus, Direction
+from invorto.api.paging import Page, PageQuery, end_of, page_answer, page_of
+from invorto.api.routing import Routes
+from invorto.model.call import Call, CallStatus, Direction, EndReason
+from invorto.model.record import Cost, Summary, TurnMetrics, Utterance
 from invorto.model.rules import text
 from invorto.storage import calls
-
-_INSIDE = frozenset({"epoch", "nodeId"})
-"""What fences owners and names machines is nobody's business outside."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,40 +34,93 @@ class CallsQuery(PageQuery):
     sort_order: Literal["asc", "desc", "ASC", "DESC"] = "desc"
 
 
-def call_answer(call: Call) -> dict[str, Any]:
-    """Make what is answered of a call."""
-    return {name: value for name, value in unstructure(call).items() if name not in _INSIDE}
+@attrs.frozen(kw_only=True)
+class CallAnswer:
+    """A call: what fences owners and names machines is nobody's business outside."""
+
+    id: str
+    tenant_id: str
+    agent_id: str
+    agent_version: int
+    direction: Direction
+    status: CallStatus
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    end_reason: EndReason | None
+    to: str | None
+    from_: str | None
+    campaign_id: str | None
+    duration: float | None
+    """Seconds from start to end."""
+    cost_inr: str | None
+    """The sum of its costs in ₹, decimal, to the paisa."""
+    metadata: Mapping[str, Any]
+    variables: Mapping[str, str]
+    recording: bool | None
+    """null: as the agent says."""
+    transcription: bool | None
+
+    @classmethod
+    def of(cls, call: Call) -> CallAnswer:
+        """Make what is answered of a call."""
+        return CallAnswer(**{field.alias: getattr(call, field.name) for field in attrs.fields(CallAnswer)})
 
 
-def detail_answer(detail: calls.Detail, *, live: bool) -> dict[str, Any]:
-    """Make what is answered of one call: all that is kept of it, and where the rest is."""
+@attrs.frozen(kw_only=True)
+class CallDetail(CallAnswer):
+    """All that is kept of a call, and where the rest is."""
+
+    live: bool
+    costs: tuple[Cost, ...]
+    usage: Mapping[str, Any]
+    summary: Summary | None
+    analysis: Mapping[str, Any] | None
+    metrics: tuple[TurnMetrics, ...]
+    consent: Mapping[str, Any] | None
+    agent_config: Mapping[str, Any] | None
+    """The agent's configuration as it was at the start."""
+    recording_url: str | None
+    timeline_url: str
+    transcript_url: str
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptAnswer:
+    """What was said; empty while the call goes on."""
+
+    call_id: str
+    transcript: tuple[Utterance, ...]
+
+
+def detail_answer(detail: calls.Detail, *, live: bool) -> CallDetail:
+    """Make what is answered of one call."""
     call = detail["call"]
     here = f"/v1/calls/{call.id}"
-    return {
-        **call_answer(call),
-        "live": live,
-        "costs": detail["costs"],
-        "usage": detail["usage"],
-        "summary": detail["summary"],
-        "analysis": detail["analysis"],
-        "metrics": detail["metrics"],
-        "consent": detail["consent"],
-        "agentConfig": detail["agent"],
-        "recordingUrl": f"{here}/recording" if detail["recording"] else None,
-        "timelineUrl": f"{here}/timeline",
-        "transcriptUrl": f"{here}/transcript",
-    }
+    return CallDetail(
+        **attrs.asdict(CallAnswer.of(call), recurse=False),
+        live=live,
+        costs=detail["costs"],
+        usage=detail["usage"],
+        summary=detail["summary"],
+        analysis=detail["analysis"],
+        metrics=detail["metrics"],
+        consent=detail["consent"],
+        agent_config=detail["agent"],
+        recording_url=f"{here}/recording" if detail["recording"] else None,
+        timeline_url=f"{here}/timeline",
+        transcript_url=f"{here}/transcript",
+    )
 
 
-def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the routes."""
-    routes = Blueprint("calls", __name__, url_prefix="/v1/calls")
+    routes = Routes("calls", gate, "/v1/calls")
     database = deps.database
 
-    @routes.get("")
-    @gate.needs("analyst")
-    async def listing(caller: Caller) -> Response:
-        query = read_query(request, CallsQuery)
+    @routes.get("", needs="analyst")
+    async def listing(caller: Caller, query: CallsQuery) -> Page[CallAnswer]:
+        """List calls, the newest first unless asked otherwise."""
         page, limit = page_of(query)
         found, total = await calls.listing(
             database,
@@ -86,19 +137,19 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             sort_by=query.sort_by,
             sort_order=query.sort_order.lower(),
         )
-        return page_answer([call_answer(call) for call in found], total, query)
+        return page_answer(map(CallAnswer.of, found), total, query)
 
-    @routes.get("/<call_id>")
-    @gate.needs("analyst")
-    async def read(caller: Caller, call_id: str) -> Response:
+    @routes.get("/<call_id>", needs="analyst")
+    async def read(caller: Caller, call_id: str) -> CallDetail:
+        """Read a call with its costs, summary and metrics."""
         detail = await calls.detail(database, caller.tenant_id, call_id)
         live = not detail["call"].status.terminal and deps.live(call_id) is not None
-        return answer(detail_answer(detail, live=live))
+        return detail_answer(detail, live=live)
 
-    @routes.get("/<call_id>/transcript")
-    @gate.needs("analyst")
-    async def transcript(caller: Caller, call_id: str) -> Response:
+    @routes.get("/<call_id>/transcript", needs="analyst")
+    async def transcript(caller: Caller, call_id: str) -> TranscriptAnswer:
+        """Read what was said in a call."""
         said = await calls.transcript(database, caller.tenant_id, call_id)
-        return answer({"callId": call_id, "transcript": [unstructure(one) for one in said]})
+        return TranscriptAnswer(call_id=call_id, transcript=said)
 
     return routes

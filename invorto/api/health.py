@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import structlog
 import trio
-from quart import Blueprint, Response
+from quart import Response
 
 import invorto
 from invorto.api.answers import answer
-from invorto.api.auth import Caller, Gate
+from invorto.api.auth import Gate
 from invorto.api.bodies import request_id
 from invorto.api.deps import ApiDeps, Part
+from invorto.api.routing import Routes
 from invorto.errors import InvortoError
 
 log = structlog.get_logger(__name__)
@@ -85,9 +86,36 @@ def _report(finding: Finding) -> dict[str, Any]:
     return report | ({"error": finding.error} if finding.error else {}) | dict(finding.details)
 
 
-def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+@attrs.frozen(kw_only=True)
+class Alive:
+    """That the process answers."""
+
+    ok: bool
+    status: Literal["ok", "degraded"]
+    """Degraded: a store is away, and what can go on goes on."""
+    version: str
+
+
+@attrs.frozen(kw_only=True)
+class Ready:
+    """That calls may be sent here."""
+
+    ready: Literal[True] = True
+
+
+@attrs.frozen(kw_only=True)
+class Detailed(Alive):
+    """How each part is."""
+
+    ready: bool
+    draining: bool
+    parts: Mapping[str, Mapping[str, Any]]
+    """By name: status, latencyMs, and what the part says of itself."""
+
+
+def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the routes."""
-    routes = Blueprint("health", __name__, url_prefix="/health")
+    routes = Routes("health", gate, "/health")
     checkup = Checkup(deps.parts)
 
     def why_not(found: Sequence[Finding]) -> str | None:
@@ -97,28 +125,37 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             return "store_unavailable"
         return "full" if deps.full() else None
 
-    def summary(found: Sequence[Finding]) -> dict[str, Any]:
+    def summary(found: Sequence[Finding]) -> Alive:
         well = all(finding.ok for finding in found)
-        return {"ok": True, "status": "ok" if well else "degraded", "version": invorto.__version__}
+        return Alive(ok=True, status="ok" if well else "degraded", version=invorto.__version__)
 
-    @routes.get("")
-    async def alive() -> Response:
-        return answer(summary(await checkup.look()))
+    @routes.get("", needs=None)
+    async def alive() -> Alive:
+        """Tell whether the process answers."""
+        return summary(await checkup.look())
 
-    @routes.get("/ready")
+    @routes.get("/ready", needs=None, gives=Ready, errors=("draining", "full"))
     async def ready() -> Response:
+        """Tell whether calls may be sent here."""
         code = why_not(await checkup.look())
         if code is None:
-            return answer({"ready": True})
+            return answer(Ready())
         body = {"ready": False, "code": code, "message": _WHY[code], "requestId": request_id()}
         return answer(body, 503, {"Retry-After": "5"})
 
-    @routes.get("/detailed")
-    @gate.needs("operator")
-    async def detailed(_: Caller) -> Response:
+    @routes.get("/detailed", needs="operator")
+    async def detailed() -> Detailed:
+        """Tell how each part is, and how long it took to say so."""
         found = await checkup.look()
-        code = why_not(found)
         parts = {finding.part.name: _report(finding) for finding in found}
-        return answer({**summary(found), "ready": code is None, "draining": deps.draining(), "parts": parts})
+        said = summary(found)
+        return Detailed(
+            ok=said.ok,
+            status=said.status,
+            version=said.version,
+            ready=why_not(found) is None,
+            draining=deps.draining(),
+            parts=parts,
+        )
 
     return routes

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from quart import Blueprint, Response
+from quart import Response
 from quart_trio.wrappers import TrioResponse
 
-from invorto.api.auth import Caller, Gate
+from invorto.api.auth import Gate
 from invorto.api.deps import ApiDeps
+from invorto.api.routing import Routes
 
 
-def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the route."""
-    routes = Blueprint("metrics", __name__)
+    routes = Routes("metrics", gate, "/metrics")
 
-    @routes.get("/metrics")
-    @gate.needs("operator")
-    async def read(_: Caller) -> Response:
+    @routes.get("", needs="operator", gives=str, kinds=["text/plain"])
+    async def read() -> Response:
+        """Give Prometheus what this process counts."""
         return TrioResponse(generate_latest(deps.metrics), 200, {"Content-Type": CONTENT_TYPE_LATEST})
 
     return routes

@@ -7,14 +7,13 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, cast, get_args, get_origin
 
 import attrs
-from quart import Request, Response
+from quart import Request
 
-from invorto.api.answers import answer
 from invorto.convert import camel, structure, unstructure
 from invorto.errors import Fault, Invalid
 from invorto.model.rules import between
@@ -103,23 +102,34 @@ def page_of(query: PageQuery) -> tuple[int, int]:
     return page, limit
 
 
-def page_answer(rows: Sequence[object], total: int, query: PageQuery) -> Response:
+@attrs.frozen(kw_only=True)
+class Pagination:
+    """Where in a list a page is."""
+
+    page: int
+    limit: int
+    total: int
+    pages: int
+    next: str | None
+    """The cursor of the next page; null: this is the last."""
+
+
+@attrs.frozen(kw_only=True)
+class Page[T]:
+    """One page of a list."""
+
+    data: tuple[T, ...]
+    pagination: Pagination
+
+
+def page_answer[T](rows: Iterable[T], total: int, query: PageQuery) -> Page[T]:
     """Answer one page of a list."""
     page, limit = page_of(query)
     pages = -(-total // limit)
     following = json.dumps([page + 1, limit, _digest(query)], separators=(",", ":")).encode()
-    return answer(
-        {
-            "data": [unstructure(row) for row in rows],
-            "pagination": {
-                "page": page,
-                "limit": limit,
-                "total": total,
-                "pages": pages,
-                "next": base64.urlsafe_b64encode(following).decode() if page < pages else None,
-            },
-        }
-    )
+    cursor = base64.urlsafe_b64encode(following).decode() if page < pages else None
+    where = Pagination(page=page, limit=limit, total=total, pages=pages, next=cursor)
+    return Page(data=tuple(rows), pagination=where)
 
 
 def _digest(query: PageQuery) -> str:

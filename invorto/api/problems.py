@@ -45,6 +45,33 @@ class Problem:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
+@attrs.frozen(kw_only=True)
+class ProblemDetail:
+    """One thing that is wrong with what was sent."""
+
+    path: str
+    """A JSON path such as ``$.config.tts``."""
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class ProblemAnswer:
+    """Why a request was not served."""
+
+    code: str
+    message: str
+    request_id: str
+    """The request's id, as in the log."""
+    details: tuple[ProblemDetail, ...] = ()
+    """Everything that is wrong with what was sent, where that is the reason."""
+
+    @classmethod
+    def json_schema(cls, schemas: Any, _: str) -> dict[str, Any]:
+        """Write its schema: details are there where there are some."""
+        schema = schemas.object(cls, "answer")
+        return {**schema, "required": ["code", "message", "requestId"]}
+
+
 class BadRequest(InvortoError):
     """What was sent cannot be read at all."""
 
@@ -64,6 +91,31 @@ _FAMILIES: Mapping[type[Exception], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     NotSupported: (409, "not_supported"),
 }
+
+CODES: Mapping[str, int] = {
+    "bad_request": 400,
+    "invalid_api_key": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
+    "validation_failed": 422,
+    "rate_limit_exceeded": 429,
+    "concurrency_limit": 429,
+    "quota_exceeded": 429,
+    "usage_cap_exceeded": 429,
+    "internal_error": 500,
+    "store_unavailable": 503,
+    "owner_unreachable": 503,
+    "provider_unavailable": 503,
+    "capacity_unknown": 503,
+    "draining": 503,
+    "full": 503,
+}
+"""The status of every code that can be documented; any other code is a conflict's, 409."""
 
 _HTTP: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "the request cannot be read"),

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import trio
-from quart import Blueprint, Response, request
+from quart import Response, request
 from quart.wrappers.response import ResponseBody
 from quart_trio.wrappers import TrioResponse
 from werkzeug.http import parse_range_header
@@ -15,6 +15,7 @@ from werkzeug.http import parse_range_header
 from invorto.api.auth import Caller, Gate
 from invorto.api.deps import ApiDeps
 from invorto.api.problems import Refused
+from invorto.api.routing import Routes
 from invorto.errors import NotFound, NotSupported
 from invorto.storage import calls
 
@@ -81,13 +82,16 @@ def locate(folder: Path, kept: str) -> tuple[Path, int]:
     return path, path.stat().st_size
 
 
-def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the route."""
-    routes = Blueprint("recordings", __name__, url_prefix="/v1/calls")
+    routes = Routes("recordings", gate, "/v1/calls")
 
-    @routes.get("/<call_id>/recording")
-    @gate.needs("analyst")
+    @routes.get(
+        "/<call_id>/recording", needs="analyst", gives=bytes, kinds=["audio/wav"], also=[206],
+        errors=["not_supported", "range_not_satisfiable"],
+    )  # fmt: skip
     async def read(caller: Caller, call_id: str) -> Response:
+        """Give a call's recording, whole or in a range."""
         kept = (await calls.detail(deps.database, caller.tenant_id, call_id))["recording"]
         if kept is None:
             raise NotFound("there is no recording of this call")

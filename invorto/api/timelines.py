@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import attrs
-from quart import Blueprint, Response, request
 
-from invorto.api.answers import answer
 from invorto.api.auth import Caller, Gate
 from invorto.api.deps import ApiDeps
-from invorto.api.paging import read_query
+from invorto.api.routing import Routes
 from invorto.errors import Fault, StoreUnavailable
 from invorto.model import rules
 from invorto.model.call import Call
@@ -30,6 +28,16 @@ class TimelineQuery:
     count: int | None = attrs.field(default=None, validator=rules.between(1, 1_000_000))
     """More than ``TIMELINE_MAX_COUNT`` is that many."""
     kind: tuple[str, ...] = attrs.field(default=(), validator=rules.every(rules.count(50), rules.text(64)))
+
+
+@attrs.frozen(kw_only=True)
+class TimelineAnswer:
+    """A part of a call's timeline, ascending."""
+
+    call_id: str
+    timeline: tuple[TimelineEvent, ...]
+    next: str | None
+    """The cursor that goes on, in the direction that was asked for; null: there is no more."""
 
 
 @attrs.frozen
@@ -70,15 +78,14 @@ def _comparable(cursor: str | None) -> str | None:
     return cursor and "-".join(str(min(part, _HIGHEST)) for part in event_key(cursor))
 
 
-def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
+def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the route."""
-    routes = Blueprint("timelines", __name__, url_prefix="/v1/calls")
+    routes = Routes("timelines", gate, "/v1/calls")
     settings = deps.config.timeline
 
-    @routes.get("/<call_id>/timeline")
-    @gate.needs("analyst")
-    async def read(caller: Caller, call_id: str) -> Response:
-        query = read_query(request, TimelineQuery)
+    @routes.get("/<call_id>/timeline", needs="analyst")
+    async def read(caller: Caller, call_id: str, query: TimelineQuery) -> TimelineAnswer:
+        """Read what happened in a call, while it lives and after."""
         keys = [event_key(text, path) for text, path in ((query.after, "$.after"), (query.before, "$.before")) if text]
         if len(keys) == 2 and keys[0] >= keys[1]:
             raise invalid([Fault("$.before", "must come after `after`")])
@@ -91,6 +98,6 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Blueprint:
             edge = page[0].id if back else page[-1].id
             more = await reader.read(None, edge, 1) if back else await reader.read(edge, query.before, 1)
             following = edge if more else None
-        return answer({"callId": call_id, "timeline": page, "next": following})
+        return TimelineAnswer(call_id=call_id, timeline=tuple(page), next=following)
 
     return routes

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
 
 type Rule = Callable[[Any, attrs.Attribute[Any], Any], None]
 """An attrs validator. What it raises says what must hold and leaves out the field: that is the fault's path."""
+
+
+@attrs.frozen
+class Told:
+    """A rule with what a JSON Schema can say of it, so that the documents come from what validates."""
+
+    check: Rule
+    says: Mapping[str, Any]
+    """Keywords of JSON Schema; what is about a text holds for each text of a list."""
+
+    def __call__(self, instance: object, field: attrs.Attribute[Any], value: Any) -> None:
+        """Hold a value to the rule."""
+        self.check(instance, field, value)
+
+
+def words_of(rule: object) -> dict[str, Any]:
+    """Give what a JSON Schema can say of a field's rule."""
+    return dict(rule.says) if isinstance(rule, Told) else {}
 
 
 def between(low: float, high: float) -> Rule:
@@ -23,7 +41,7 @@ def between(low: float, high: float) -> Rule:
         if value > high:
             raise ValueError(f"must be at most {high:g}")
 
-    return rule
+    return Told(rule, {"minimum": low, "maximum": high})
 
 
 def text(most: int, *, least: int = 0) -> Rule:
@@ -36,7 +54,7 @@ def text(most: int, *, least: int = 0) -> Rule:
             if len(one) > most or len(one.encode(errors="surrogatepass")) > most:
                 raise ValueError(f"must be at most {most} bytes of text")
 
-    return rule
+    return Told(rule, {"maxLength": most} | ({"minLength": least, "pattern": r"\S"} if least else {}))
 
 
 def count(most: int) -> Rule:
@@ -46,7 +64,7 @@ def count(most: int) -> Rule:
         if len(value) > most:
             raise ValueError(f"must have at most {most} entries")
 
-    return rule
+    return Told(rule, {"maxItems": most, "maxProperties": most})
 
 
 def match(pattern: str, expected: str) -> Rule:
@@ -58,7 +76,7 @@ def match(pattern: str, expected: str) -> Rule:
             if compiled.fullmatch(one) is None:
                 raise ValueError(f"expected {expected}")
 
-    return rule
+    return Told(rule, {"pattern": f"^(?:{pattern})$"})
 
 
 def unique(name: Callable[[Any], str]) -> Rule:
@@ -81,4 +99,4 @@ def every(*rules: Rule) -> Rule:
         for one in rules:
             one(instance, field, value)
 
-    return rule
+    return Told(rule, {keyword: value for one in rules for keyword, value in words_of(one).items()})

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from quart_trio import QuartTrio
 
 from invorto.api.app import make_app
+from invorto.api.auth import Gate
 from invorto.api.deps import ApiDeps, Part
 from invorto.config import load
 from invorto.model.record import TimelineEvent
@@ -62,6 +63,11 @@ class World:
     other_tenant: str
     draining: bool = False
     full: bool = False
+
+    @property
+    def gate(self) -> Gate:
+        """A gate of its own, as routes of a test need it."""
+        return Gate(self.database)
 
     async def ask(
         self,
