@@ -197,6 +197,7 @@ class _Ground:
             prewarm=prewarm if talk.tts_prewarm else None,
             usd_inr=self.config.money.usd_inr_rate,
             longest=self.config.limits.call_timeout_minutes * 60,
+            address=(self.config.network.public_base_url or "").rstrip("/"),
             emotion={
                 "window_ms": talk.emotion_window_ms,
                 "threshold_db": talk.emotion_threshold_db,

@@ -13,7 +13,7 @@ from quart import Response, request
 from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
-from invorto.api import agents, calls, health, metrics, recordings, reference, timelines
+from invorto.api import agents, calls, events, health, metrics, recordings, reference, timelines
 from invorto.api.auth import Gate
 from invorto.api.bodies import MAX_BODY, ApiRequest, request_id
 from invorto.api.cors import Cors
@@ -51,7 +51,7 @@ def make_app(deps: ApiDeps) -> QuartTrio:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     gate = Gate(deps.database)
-    for noun in (health, metrics, agents, calls, timelines, recordings):
+    for noun in (health, metrics, agents, calls, timelines, recordings, events):
         app.register_blueprint(noun.blueprint(deps, gate))
     app.register_blueprint(reference.blueprint(app, gate))
     _frame(app, deps)

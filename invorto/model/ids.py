@@ -6,11 +6,13 @@ import os
 import re
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Literal
 
 type Prefix = Literal["a", "c", "cmp", "ct", "att", "wh", "dlv", "evt", "t", "k", "n", "ca", "num", "tool", "m"]
 
 _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_OURS = re.compile(r"[a-z]+_(0[0-9a-f]{11})7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _RESERVED = frozenset({"connections", "tokens"})
 
 
@@ -25,3 +27,9 @@ def new_id(prefix: Prefix) -> str:
 def is_call_id(text: str) -> bool:
     """Tell whether *text* may name a call."""
     return _CALL_ID.fullmatch(text) is not None and text not in _RESERVED
+
+
+def moment_of(identifier: str) -> datetime | None:
+    """Tell when one of our identifiers was made, to the millisecond; None for one that is not ours."""
+    shape = _OURS.fullmatch(identifier)
+    return datetime.fromtimestamp(int(shape[1], 16) / 1000, UTC) if shape else None

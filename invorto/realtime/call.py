@@ -18,6 +18,7 @@ from invorto.model.call import Call, EndReason
 from invorto.model.event_ids import EventClock
 from invorto.model.record import FinishedCall
 from invorto.observability.metrics import Metrics
+from invorto.realtime.closing import begun
 from invorto.realtime.conversation import Conversation
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.ears import Ears, listener
@@ -71,6 +72,8 @@ class House:
     """Settings of the emotion windows."""
     longest: float
     """Seconds of the longest call."""
+    address: str = ""
+    """The public origin, which links in webhooks begin with; without one they begin with the path."""
     deadlines: Deadlines = attrs.field(factory=Deadlines)
 
 
@@ -108,7 +111,7 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
         call = await _begin(ticket, house, agent, started_at)
         teller = Teller(call.id, call.tenant_id, house.timeline, house.ledger, EventClock(wall, now), trio.current_time)
         with structlog.contextvars.bound_contextvars(call_id=call.id, tenant_id=call.tenant_id):
-            life = _Life(ticket, house, call, agent, voices, teller, now)
+            life = _Life(ticket, house, call, agent, voices, teller, now, started_at)
             failure = None
             try:
                 await life.live(task_status)
@@ -117,7 +120,7 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
             finally:
                 with trio.move_on_after(house.deadlines.finish, shield=True):
                     with _going_on("finish"):
-                        await life.finish(failure, started_at)
+                        await life.finish(failure)
                     with _going_on("lines"):
                         await life.let_go()
             if failure is not None:
@@ -153,6 +156,7 @@ class _Life:
     voices: Voices
     teller: Teller
     began: float
+    started_at: datetime
     reason: EndReason | None = None
     recording: Recording | None = None
     live_call: LiveCall | None = None
@@ -174,9 +178,9 @@ class _Life:
                 resolve=self.ticket.resolve, voices=house.voices,
             )  # fmt: skip
             stack.enter_context(house.live.registered(live))
-            facts = {"agentId": self.call.agent_id, "direction": str(self.call.direction)}
-            teller.note("call.started", facts)
-            teller.fact("call.started", facts)
+            teller.note("call.started", {"agentId": self.call.agent_id, "direction": str(self.call.direction)})
+            for type_, data in begun(self.call, self.started_at):
+                teller.fact(type_, data)
             self.live_call = live
             status.started(live)
             async with trio.open_nursery() as nursery:
@@ -185,7 +189,7 @@ class _Life:
                 self.reason = await live.talk()
                 nursery.cancel_scope.cancel()
 
-    async def finish(self, failure: BaseException | None, started_at: datetime) -> None:
+    async def finish(self, failure: BaseException | None) -> None:
         """Write down what the call leaves."""
         now, live = trio.current_time(), self.live_call
         # Cut off from outside: by the end of the house, or since it was not set up in time.
@@ -197,8 +201,9 @@ class _Life:
             with _going_on("farewell"):
                 live.over(reason)
         record = partial(
-            finished, self.call, self.agent, reason, teller=self.teller, started_at=started_at,
-            duration=now - self.began, usd_inr=self.house.usd_inr,
+            finished, self.call, self.agent, reason, teller=self.teller,
+            started_at=self.started_at, duration=now - self.began, usd_inr=self.house.usd_inr, rate=self.ticket.rate,
+            address=self.house.address,
         )  # fmt: skip
         done = None
         with _going_on("record"):
@@ -242,4 +247,5 @@ class _Life:
             settings = self.house.emotion
             states = self.agent.emotion.states or settings.get("states", False)
             emotion = EmotionWindows(rate, self.teller.tell, **{**settings, "states": states})
+            self.teller.watch.window = settings["window_ms"] / 1000
         return Ears(detector, ear, self.recording, emotion)

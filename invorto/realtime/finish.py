@@ -9,13 +9,12 @@ from typing import Any
 import attrs
 import structlog
 
-from invorto.convert import unstructure
 from invorto.model.agent import AgentConfig
 from invorto.model.call import ENDS, Call, Direction, EndReason
-from invorto.model.ids import new_id
-from invorto.model.record import Cost, FinishedCall, OutboxEvent
+from invorto.model.record import FinishedCall
+from invorto.realtime.closing import Closing
 from invorto.realtime.conversation import Conversation
-from invorto.realtime.costs import Bill, Meter
+from invorto.realtime.costs import Meter
 from invorto.realtime.recording import Recording
 from invorto.realtime.summary import summarize
 from invorto.realtime.teller import Teller
@@ -34,6 +33,8 @@ def finished(
     started_at: datetime,
     duration: float,
     usd_inr: float,
+    rate: int,
+    address: str = "",
 ) -> FinishedCall:
     """Make the record of a call that ended for *reason*; without a *conversation* it never came to one."""
     meter = _meter(call, agent, conversation, duration)
@@ -63,7 +64,17 @@ def finished(
         consent=asking.record() if asking is not None and asking.settled else None,
         usage={**meter.usage(), **_recorded(recording)},
     )
-    return _with_facts(record, call, bill, recording)
+    closing = Closing(
+        record=record,
+        call=call,
+        agent=agent,
+        rate=rate,
+        recording=recording,
+        tools=tools,
+        watch=teller.watch,
+        address=address,
+    )
+    return attrs.evolve(record, outbox=closing.facts())
 
 
 def _meter(call: Call, agent: AgentConfig, conversation: Conversation | None, duration: float) -> Meter:
@@ -82,39 +93,3 @@ def _recorded(recording: Recording | None) -> Mapping[str, Any]:
     if recording.fault is not None:
         told |= {"recordingFault": recording.fault, "recordingLostSeconds": round(recording.lost, 3)}
     return told
-
-
-def _with_facts(record: FinishedCall, call: Call, bill: Bill, recording: Recording | None) -> FinishedCall:
-    """Add what is told to webhooks, in the order in which it is told."""
-    common: dict[str, Any] = {
-        "status": record.status.value,
-        "reason": record.reason.value,
-        "agentId": call.agent_id,
-        "direction": call.direction.value,
-        "duration": record.duration,
-        "costInr": str(bill.total),
-    }
-    facts: list[tuple[str, Mapping[str, Any]]] = [("call.ended", common)]
-    if recording is not None and record.recording is not None:
-        facts.append(("call.recording.ready", {"recording": record.recording, "duration": round(recording.seconds, 3)}))
-    facts.append(
-        (
-            "agent.summary",
-            {
-                **common,
-                "summary": unstructure(record.summary) if record.summary is not None else None,
-                "usage": {**record.usage, "costs": [_cost(cost) for cost in record.costs]},
-                "messages": [unstructure(utterance) for utterance in record.transcript],
-                "metrics": [unstructure(metrics) for metrics in record.metrics],
-            },
-        )
-    )
-    outbox = tuple(OutboxEvent(type=name, data=data, event_id=new_id("evt")) for name, data in facts)
-    return attrs.evolve(record, outbox=outbox)
-
-
-def _cost(cost: Cost) -> Mapping[str, Any]:
-    return {
-        "kind": cost.kind, "provider": cost.provider, "quantity": str(cost.quantity), "unit": cost.unit,
-        "inr": str(cost.inr),
-    }  # fmt: skip

@@ -6,8 +6,8 @@ Pure: from the transcript as it was heard, the reason of the end and what the to
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 
@@ -72,6 +72,9 @@ class ToolUse:
     name: str
     succeeded: bool
     error: str = ""
+    turn: int = 0
+    args: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    latency_ms: float = 0.0
 
 
 def summarize(transcript: Sequence[Utterance], reason: EndReason, tools: Sequence[ToolUse] = ()) -> Summary:

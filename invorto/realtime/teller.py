@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from invorto.model.event_ids import EventClock
-from invorto.model.ids import new_id
+from invorto.model.facts import make_fact
 from invorto.model.record import OutboxEvent, TimelineEvent
 from invorto.realtime.line import Line
 from invorto.realtime.protocol import (
@@ -24,6 +24,7 @@ from invorto.realtime.protocol import (
     TtsMark,
     kind,
 )
+from invorto.realtime.watch import Flag, Watch
 
 
 class TimelineSink(Protocol):
@@ -66,12 +67,21 @@ class Teller:
     """The clients, the talking one first."""
     kept: list[tuple[str, str, bytes]] = attrs.field(factory=list)
     """The timeline so far: id, kind, payload as JSON."""
+    watch: Watch = attrs.field(init=False)
+    """Sees all that is told."""
+    _began: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._began = self.now()
+        self.watch = Watch(self._flag)
 
     def tell(self, message: ServerMessage, *, keep: bool | None = None) -> str:
         """Tell the clients, and keep it on the timeline unless it is passing; gives the event's id."""
-        event_id = self.ids.next(self.now())
+        now = self.now()
+        event_id = self.ids.next(now)
         for line in self.lines:
             line.tell(message, event_id)
+        self.watch.see(message, now - self._began)
         if keep if keep is not None else not isinstance(message, PASSING):
             payload = msgspec.to_builtins(message)
             payload.pop("t", None)
@@ -83,8 +93,8 @@ class Teller:
         self._keep(self.ids.next(self.now()), name, payload)
 
     def fact(self, type_: str, data: Mapping[str, Any]) -> None:
-        """Publish a fact to webhooks."""
-        self.facts.note(self.call_id, self.tenant_id, OutboxEvent(type=type_, data=data, event_id=new_id("evt")))
+        """Publish a fact to webhooks; *data* as the type's schema says."""
+        self.facts.note(self.call_id, self.tenant_id, make_fact(type_, data))
 
     def history(self) -> tuple[TimelineEvent, ...]:
         """Give the timeline so far."""
@@ -92,6 +102,11 @@ class Teller:
             TimelineEvent(id=id_, kind=name, payload=msgspec.json.decode(payload), timestamp=int(id_.partition("-")[0]))
             for id_, name, payload in self.kept
         )
+
+    def _flag(self, flag: Flag, turn: int, at: float, evidence: str) -> None:
+        data = {"flags": [flag], "turn": turn, "ts": round(at, 3), "evidence": evidence}
+        self.note("qa.flags", data)
+        self.fact("qa.flags", data)
 
     def _keep(self, event_id: str, name: str, payload: Mapping[str, Any]) -> None:
         timestamp = int(event_id.partition("-")[0])

@@ -53,8 +53,8 @@ class Toolbox:
         except (ToolFailed, trio.TooSlowError) as error:
             failed = str(error) or "the tool did not answer in time"
             result = msgspec.json.encode({"error": failed})
-        self.uses.append(ToolUse(call.name, failed is None, failed or ""))
         latency = round((trio.current_time() - began) * 1000, 1)
+        self.uses.append(ToolUse(call.name, failed is None, failed or "", turn.number, dict(call.args), latency))
         outcome: dict[str, Any] = {"name": call.name, "latencyMs": latency, "turn": turn.number}
         if failed is None:
             outcome["hash"] = hashlib.sha256(result).hexdigest()[:16]

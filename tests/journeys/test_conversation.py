@@ -14,6 +14,7 @@ import trio
 from invorto.audio.wav import read_wav
 from invorto.storage import calls
 from tests.journeys.house import BINARY, Client, Server, open_client, open_server, settings, speech
+from tests.webhooks.judge import bodies, faults
 
 
 async def rest(server: Server, path: str) -> Any:
@@ -59,10 +60,10 @@ async def test_a_conversation_and_all_it_leaves(loop: None, postgres_url: str, r
         assert {cost["kind"] for cost in call["costs"]} == {"transport", "stt", "tts", "llm"}
         assert call["summary"]["outcome"] == "completed"
         timeline = (await rest(server, "/v1/calls/call-1/timeline?count=1000"))["timeline"]
-        told = {event["id"] for event in client.events}
+        sent = {event["id"] for event in client.events}
         kept = [event["kind"] for event in timeline]
         assert {"call.started", "stt.final", "bargein.detected", "turn.metrics", "tts.done", "call.ended"} <= set(kept)
-        assert {event["id"] for event in timeline if event["kind"] == "stt.final"} <= told
+        assert {event["id"] for event in timeline if event["kind"] == "stt.final"} <= sent
 
         words = await calls.transcript(server.resources.database, server.tenant_id, "call-1")
         assert [turn.role for turn in words][:3] == ["assistant", "user", "assistant"]
@@ -74,8 +75,18 @@ async def test_a_conversation_and_all_it_leaves(loop: None, postgres_url: str, r
         assert rate == 8000
         assert len(mono) / rate == pytest.approx(detail["call"].duration, abs=0.3)
         assert np.abs(mono).max() > 1000
-        async with server.resources.database.tenant(server.tenant_id) as work:
-            facts = await work.fetch("SELECT type, seq FROM outbox WHERE call_id = 'call-1' ORDER BY seq")
-        assert [fact["type"] for fact in facts][-3:] == ["call.ended", "call.recording.ready", "agent.summary"]
-        assert facts[0]["type"] == "call.started"
-        assert sum(fact["type"] == "call.ended" for fact in facts) == 1
+        told = await bodies(server.resources.database, server.tenant_id, "call-1")
+        assert [fault for fact in told for fault in faults(fact)] == []
+        assert [fact["data"]["seq"] for fact in told] == list(range(1, len(told) + 1))
+        types = [fact["type"] for fact in told]
+        assert types[:2] == ["call.started", "call.answered"]
+        assert types[-4:] == ["call.ended", "call.recording.ready", "billing.usage.updated", "agent.summary"]
+        assert set(types[2:-4]) == {"stt.final"}
+        summary = told[-1]["data"]
+        assert [message["text"] for message in summary["messages"]] == [turn.text for turn in words]
+        assert summary["kpis"]["interruptions"] == 1
+        assert summary["kpis"]["latency"]["voiceToVoiceMs"]["p50"] > 0
+        assert summary["media"]["engines"] == {"stt": "scripted", "llm": "scripted", "tts": "scripted"}
+        assert summary["emotion"]["speakingSeconds"] > 0
+        assert summary["agent"]["greeting"] == "Hello, how can I help?"
+        assert summary["costInr"] == call["costInr"]

@@ -188,7 +188,8 @@ async def test_a_client_runs_tools(autojump_clock: MockClock) -> None:
     kinds = stage.books.kinds()
     assert "tool.requested" in kinds
     assert "tool.succeeded" in kinds
-    assert any(fact.type == "agent.tool_call" for fact in stage.books.facts)
+    (fact,) = [fact for fact in stage.books.facts if fact.type == "agent.tool_call"]
+    assert (fact.data["name"], fact.data["args"], fact.data["succeeded"]) == ("book", {"at": "seven"}, True)
 
 
 async def test_a_tool_that_does_not_answer_is_told_to_the_model(autojump_clock: MockClock) -> None:
