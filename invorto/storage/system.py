@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
@@ -158,3 +158,9 @@ FROM fresh LEFT JOIN numbered ON numbered.id = call_id
 ORDER BY place
 ON CONFLICT (event_id) DO NOTHING
 """
+
+
+async def dispatching[T](db: Database, step: Callable[[Work], Awaitable[T]]) -> T:
+    """Do one unit of work on the queue of webhooks, which is all tenants': what `storage.webhook_*` are made of."""
+    async with _everybody(db) as work:
+        return await step(work)

@@ -7,10 +7,12 @@ from contextlib import nullcontext
 import asyncpg
 import pytest
 
-from invorto.storage import agents, keys, ledger_rows, tenants
+from invorto.storage import agents, keys, ledger_rows, tenants, webhook_queue
 from invorto.storage.aio import aio
 from invorto.storage.postgres import Database, Record
+from invorto.storage.webhook_outcomes import settle
 from tests.storage.nouns import a_call, an_agent, finished
+from tests.webhooks.nouns import an_endpoint, claim, outcome
 
 OURS = ("migrations",)
 """Tables that no tenant has rows in, and that neither role may touch."""
@@ -35,6 +37,10 @@ async def two_tenants(db: Database) -> list[str]:
         call = await a_call(db, await an_agent(db, tenant_id))
         await ledger_rows.write(db, finished(call))
         await keys.create(db, tenant_id, "dev", "x")
+        await an_endpoint(db, tenant_id)
+    await webhook_queue.route(db)
+    for claimed in (await claim(db)).claims:
+        await settle(db, [outcome(claimed)])
     return both
 
 
@@ -91,7 +97,8 @@ async def test_rows_of_another_tenant_cannot_be_written(database: Database) -> N
                 await work.execute(statement)
     for statement in ("DELETE FROM agents", "TRUNCATE calls", "UPDATE tenants SET name = 'x'", "DROP TABLE calls",
                       "ALTER TABLE agents DISABLE ROW LEVEL SECURITY", "SELECT * FROM migrations",
-                      "DELETE FROM transcripts", "UPDATE costs SET inr = 0", "DELETE FROM outbox"):  # fmt: skip
+                      "DELETE FROM transcripts", "UPDATE costs SET inr = 0", "DELETE FROM outbox",
+                      "DELETE FROM delivery_attempts"):  # fmt: skip
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with database.tenant(one) as work:
                 await work.execute(statement)
