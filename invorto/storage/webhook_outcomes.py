@@ -10,7 +10,7 @@ from uuid import UUID
 
 import attrs
 
-from invorto.model.ids import new_id
+from invorto.model.facts import make_fact
 from invorto.model.record import OutboxEvent
 from invorto.model.webhook import DisabledReason
 from invorto.storage import system
@@ -192,19 +192,15 @@ def _told_of(row: Record) -> Iterable[tuple[str, OutboxEvent]]:
     }
     if row["status"] == "dead":
         last = {"lastStatus": row["last_status"], "lastError": row["last_error"]}
-        yield row["tenant_id"], _fact("webhook.message.exhausted", {**about, **last})
+        yield row["tenant_id"], make_fact("webhook.message.exhausted", {**about, **last})
     elif row["status"] == "delivered" and row["exhausted_at"] is not None:
-        yield row["tenant_id"], _fact("webhook.message.recovered", about)
+        yield row["tenant_id"], make_fact("webhook.message.recovered", about)
 
 
 def _disabled(row: Record) -> OutboxEvent:
-    return _fact(
+    return make_fact(
         "webhook.endpoint.disabled", {"endpointId": row["id"], "url": row["url"], "reason": row["disabled_reason"]}
     )
-
-
-def _fact(type_: str, data: dict[str, Any]) -> OutboxEvent:
-    return OutboxEvent(type=type_, data={"schemaVersion": 1, **data}, event_id=new_id("evt"))
 
 
 async def publish(work: Work, facts: Sequence[tuple[str, OutboxEvent]]) -> None:
