@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -95,6 +97,44 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return text.lower()
 
     return parse
+
+
+def seconds(text: str) -> tuple[float, ...]:
+    """Parse a schedule: a comma list of seconds that begins with 0 and goes up."""
+    fault = "expected seconds that begin with 0 and go up, such as 0,5,300"
+    try:
+        found = tuple(float(word) for word in words(text))
+    except ValueError:
+        raise ValueError(fault) from None
+    ascending = all(low < high <= 30 * 86_400 for low, high in pairwise(found))  # false with a NaN
+    if not found or found[0] != 0 or not ascending or len(found) > 100:
+        raise ValueError(fault)
+    return found
+
+
+def ports(text: str) -> frozenset[int] | None:
+    """Parse a comma list of ports; ``any`` is None."""
+    if text == "any":
+        return None
+    try:
+        found = frozenset(int(word) for word in words(text))
+    except ValueError:
+        found = frozenset[int]()
+    if not found or not all(0 < port <= 65_535 for port in found):
+        raise ValueError("expected a comma list of ports, or any")
+    return found
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Parse a comma list of networks in CIDR, or of single addresses."""
+
+    def one(word: str) -> IPv4Network | IPv6Network:
+        try:
+            return ip_network(word, strict=False)
+        except ValueError:
+            raise ValueError(f"expected networks such as 10.0.0.0/8, not {word!r}") from None
+
+    return tuple(one(word) for word in words(text))
 
 
 def url(*schemes: str) -> Callable[[str], str]:
@@ -277,6 +317,44 @@ class Money:
 
 
 @attrs.frozen(kw_only=True)
+class WebhookSettings:
+    """How webhooks are delivered, and where."""
+
+    tenant_url: str | None = setting(
+        "TENANT_WEBHOOK_URL", parse=maybe(url("http", "https")),
+        meaning="makes an endpoint of the default tenant at start, signed with WEBHOOK_SECRET",
+    )  # fmt: skip
+    secret: str | None = setting(
+        "WEBHOOK_SECRET", parse=maybe(str), secret=True, meaning="signs what goes to TENANT_WEBHOOK_URL"
+    )
+    timeout: float = setting(
+        "WEBHOOK_TIMEOUT", default="15", parse=number(0.1, 120), meaning="seconds that a receiver gets in all"
+    )
+    schedule: tuple[float, ...] = setting(
+        "WEBHOOK_SCHEDULE", default="0,5,300,1800,7200,18000,36000,50400,72000,86400", parse=seconds,
+        meaning="seconds of each attempt since the first, ±20 %",
+    )  # fmt: skip
+    max_retries: int | None = setting(
+        "MAX_WEBHOOK_RETRIES", parse=maybe(whole(0, 100)), meaning="attempts after the first; all of the schedule's"
+    )
+    dead_days: float = setting(
+        "DLQ_TTL_DAYS",
+        default="30",
+        parse=number(0.01, 3650),
+        meaning="days that settled deliveries and facts are kept",
+    )
+    allowed_subnets: tuple[IPv4Network | IPv6Network, ...] = setting(
+        "WEBHOOK_ALLOWED_SUBNETS", parse=networks, meaning="comma list of private networks that may be posted to; CIDR"
+    )
+    allow_http: bool = setting(
+        "WEBHOOK_ALLOW_HTTP", default="false", parse=flag, meaning="webhooks may go to http URLs"
+    )
+    allowed_ports: frozenset[int] | None = setting(
+        "WEBHOOK_ALLOWED_PORTS", default="443,80", parse=ports, meaning="comma list of ports, or `any`"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Observing:
     """What the process tells about itself."""
 
@@ -301,11 +379,12 @@ class Config:
     timeline: TimelineSettings
     conversation: Conversation
     money: Money
+    webhooks: WebhookSettings
     observing: Observing
 
 
 GROUPS: tuple[type[Any], ...] = (
-    Stores, Network, Secrets, Limits, TimelineSettings, Conversation, Money, Observing,
+    Stores, Network, Secrets, Limits, TimelineSettings, Conversation, Money, WebhookSettings, Observing,
 )  # fmt: skip
 
 
@@ -327,7 +406,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
         for field in attrs.fields(attrs.resolve_types(Config))
     }
     if not faults:
-        faults += _unsafe(parts)
+        faults += [*_unsafe(parts), *_incomplete(parts)]
     if faults:
         raise UsageError("these settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults))
     return Config(**parts)
@@ -364,3 +443,10 @@ def _unsafe(parts: Mapping[str, Any]) -> list[str]:
     if not (parts["network"].public_base_url or "").startswith("https://"):
         faults.append("PUBLIC_BASE_URL: expected an https:// URL in production")
     return faults
+
+
+def _incomplete(parts: Mapping[str, Any]) -> list[str]:
+    webhooks = parts["webhooks"]
+    if webhooks.tenant_url and not webhooks.secret:
+        return ["WEBHOOK_SECRET: required with TENANT_WEBHOOK_URL"]
+    return []
