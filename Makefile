@@ -5,18 +5,21 @@ PY := .venv/bin/python
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test prove cover lint lock settings licences clean
+.PHONY: help python setup demo dev test prove cover lint lock settings licences clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+%?:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-setup: ## the environment in .venv, from requirements.lock
+python:
 	@ops/bootstrap
 
-demo: setup ## one whole spoken conversation, on this machine alone
+setup: python ## the environment: .venv from requirements.lock, and what the JavaScript tests need, from npm
+	@ops/bootstrap-js
+
+demo: python ## one whole spoken conversation, on this machine alone
 	@.venv/bin/invorto demo $(ARGS)
 
-dev: setup ## a server with its own stores, until Ctrl-C
+dev: python ## a server with its own stores, until Ctrl-C
 	@.venv/bin/invorto dev $(ARGS)
 
 test: setup ## all tests; ARGS="tests/audio -x" for some
@@ -25,23 +28,23 @@ test: setup ## all tests; ARGS="tests/audio -x" for some
 prove: setup ## the same proofs at their stated counts: takes long
 	@PROVE=1 $(PY) -X dev -m pytest -m "" $(ARGS)
 
-cover: setup ## which lines and branches of the pure cores no test reaches; must be none
+cover: python ## which lines and branches of the pure cores no test reaches; must be none
 	@$(PY) -m ops.guards.cover $(ARGS)
 
 lint: setup ## form, types, layers, guards: all of .ci/run but the tests
 	@bash .ci/run lint
 
-bench-%: setup ## measure: calls, churn, ...; a table, then one JSON line
+bench-%: python ## measure: calls, churn, ...; a table, then one JSON line
 	@test -e ops/bench/$*.py -o -d ops/bench/$* || { echo "there is no bench '$*' in ops/bench/" >&2; exit 2; }
 	@$(PY) -m ops.bench.$* $(ARGS)
 
-lock: setup ## resolve pyproject.toml into the locks; ARGS=--upgrade for newer versions
+lock: python ## resolve pyproject.toml into the locks; ARGS=--upgrade for newer versions
 	@$(PY) -m ops.guards.locks --write $(ARGS)
 
-settings: setup ## write .env.example and the README's table from invorto/config.py
+settings: python ## write .env.example and the README's table from invorto/config.py
 	@$(PY) -m ops.guards.settings --write
 
-licences: setup ## write the table of docs/licences.md from what is installed
+licences: python ## write the table of docs/licences.md from what is installed
 	@$(PY) -m ops.guards.licences --write
 
 clean: ## remove the environment, caches and builds; `invorto dev`'s data stays

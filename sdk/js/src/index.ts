@@ -1,0 +1,2 @@
+/** Invorto for JavaScript. */
+export * from "./webhooks.js";
