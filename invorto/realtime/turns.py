@@ -256,6 +256,7 @@ class TurnTaker:
     _interruptible: bool = attrs.field(default=True, init=False)
     _hushed_at: float = attrs.field(default=0.0, init=False)
     _held_from: Floor = attrs.field(default=Floor.OPEN, init=False)
+    _typed_in_hold: bool = attrs.field(default=False, init=False)
     _quiet_since: float = attrs.field(default=math.inf, init=False)
     _alone_since: float = attrs.field(default=math.inf, init=False)
     _nudged: bool = attrs.field(default=False, init=False)
@@ -368,6 +369,8 @@ class TurnTaker:
                 return self._yield_floor()
             case Floor.HUSHED if not self.speaking and not self._owed:
                 return self._release()
+            case Floor.HELD if self.rules.counts(text):
+                return self._take_from_held()
             case Floor.AGENT if self._may_interrupt and (self._audible or self._working) and self.rules.counts(text):
                 hush = (Hush(self.turn),) if self._audible else ()
                 return (*hush, *self._yield_floor())
@@ -378,7 +381,10 @@ class TurnTaker:
     def _typed(self, text: str, now: float) -> tuple[Act, ...]:
         if text:
             self._words.append(text)
-        if self.floor is Floor.HELD or (self.floor is Floor.AGENT and not self._may_interrupt):
+        if self.floor is Floor.HELD:
+            self._typed_in_hold = self._typed_in_hold or bool(text)
+            return self._take_from_held() if text else ()
+        if self.floor is Floor.AGENT and not self._may_interrupt:
             return ()
         if not text and not (self.text or self._unanswered):
             return ()
@@ -498,14 +504,24 @@ class TurnTaker:
         if self.floor is not Floor.HELD:
             return ()
         self.floor, self._alone_since = self._held_from, now
+        typed, self._typed_in_hold = self._typed_in_hold, False
         match self.floor:
             case Floor.AGENT:
                 return (Resume(self.turn),)
+            case _ if typed:
+                return self._answer(now)
             case Floor.OPEN if not self._words:
                 self._open(now)
             case _:
                 self.floor, self.paused_at = Floor.CALLER, max(self.paused_at, now)
         return ()
+
+    def _take_from_held(self) -> tuple[Act, ...]:
+        """Give the caller, who said something in the pause, the floor that the agent would go on with."""
+        if self._held_from is not Floor.AGENT or not self._may_interrupt:
+            return ()
+        self._held_from, self._asked = Floor.CALLER, False
+        return (Cancel(self.turn),)
 
     def _leave(self, reason: EndReason, now: float, *, goodbye: bool) -> tuple[Act, ...]:
         if self._leaving is not None and goodbye:

@@ -367,8 +367,9 @@ def test_empty_text_with_nothing_said_is_nothing() -> None:
 def test_typed_while_held_waits() -> None:
     """What is typed while the conversation is paused is answered when it goes on."""
     turns = answering(taker())
-    play(turns, [(3.0, Held(on=True)), (3.1, Held(on=True)), (3.5, Typed("hello there"))])
-    assert play(turns, [(4.0, Held(on=False))]) == [(4.0, Resume(0))]
+    play(turns, [(3.0, Held(on=True)), (3.1, Held(on=True)), (3.3, Typed(""))])
+    assert play(turns, [(3.5, Typed("hello there"))]) == [(3.5, Cancel(0))]
+    assert play(turns, [(4.0, Held(on=False))]) == [(4.0, Reply(1, "hello there"))]
     assert play(turns, [(4.1, Held(on=False))]) == []
 
 
