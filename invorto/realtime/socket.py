@@ -222,6 +222,7 @@ class VoiceSocket:
             with self._watch:
                 await self._look_after()
         finally:
+            self.leave(1001)  # for one whose task is still on its way out when it is cancelled, as we are
             with trio.move_on_after(1, shield=True):
                 await self._wire.cut()
 

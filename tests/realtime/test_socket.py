@@ -422,6 +422,17 @@ async def test_a_cancelled_call_says_1001_on_a_real_socket():
         assert await Peer(theirs).hear() == Close(1001, "")
 
 
+async def test_a_call_that_is_slow_to_be_cancelled_says_1001_too():
+    """The peer learns it although the socket's own task still has a nursery to leave."""
+    ours, theirs = tcp_pair()
+    async with theirs:
+        with trio.CancelScope() as scope:
+            async with open_socket(ours), trio.open_nursery(), trio.open_nursery():
+                scope.cancel()
+                await trio.sleep_forever()
+        assert await Peer(theirs).hear() == Close(1001, "")
+
+
 class Steps(trio.abc.Instrument):
     """Cancels a scope at the n-th step of one task, and counts steps by task."""
 
