@@ -136,10 +136,11 @@ class LiveCall:
             inbound = await line.receive(hear)
             if isinstance(inbound, HungUp) or self._over:
                 return
-            if listening:
-                continue
             try:
-                await self._take(inbound, line)
+                if not listening:
+                    await self._take(inbound, line)
+                elif not isinstance(inbound, p.Start):
+                    raise Forbidden(f"this socket only listens: it may not send `{p.kind(inbound)}`")
             except InvortoError as error:
                 line.tell(p.ErrorMessage(code=_code(error), message=str(error), fatal=False), self.next_id())
 

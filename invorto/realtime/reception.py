@@ -89,7 +89,7 @@ class Reception:
             raise _away(1003, "unsupported_audio", f"the call is held at {live.rate} Hz")
         if admission.credential.fingerprint == live.holder:
             return False
-        if self.limits.realtime_allow_multi and live.listeners < self.limits.max_connections_per_call:
+        if self.limits.realtime_allow_multi and live.listeners + 1 < self.limits.max_connections_per_call:
             return True
         raise _away(4001, "connection_limit_exceeded", "this call has its client already")
 

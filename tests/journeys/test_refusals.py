@@ -65,8 +65,8 @@ async def test_the_same_caller_takes_over(loop: None, postgres_url: str, redis_u
 
 
 async def test_others_may_listen_where_allowed(loop: None, postgres_url: str, redis_url: str, tmp_path: Path) -> None:
-    """With REALTIME_ALLOW_MULTI a second key hears the call and cannot end it."""
-    environ = settings(postgres_url, redis_url, tmp_path, REALTIME_ALLOW_MULTI="1")
+    """With REALTIME_ALLOW_MULTI a second key hears the call and cannot end it; MAX_CONNECTIONS_PER_CALL counts both."""
+    environ = settings(postgres_url, redis_url, tmp_path, REALTIME_ALLOW_MULTI="1", MAX_CONNECTIONS_PER_CALL="2")
     async with open_server(environ) as server:
         _, other = await keys.create(server.resources.database, server.tenant_id, "dev", "other")
         async with open_client(server, "c-1", start=BINARY) as first:
@@ -78,6 +78,10 @@ async def test_others_may_listen_where_allowed(loop: None, postgres_url: str, re
                 assert done["heard"].startswith("Of course")
                 assert listener.audio
                 await listener.send(t="end")
+                assert (await listener.until("error"))["code"] == "forbidden"
+                _, third = await keys.create(server.resources.database, server.tenant_id, "dev", "third")
+                async with open_client(server, "c-1", key=third) as one_too_many:
+                    assert (await turned_away(one_too_many))[:2] == (4001, "connection_limit_exceeded")
             await first.send(t="text", text="and another")
             await first.until("tts.done", 3)
 

@@ -294,6 +294,10 @@ async def test_others_may_listen(autojump_clock: MockClock) -> None:
             await stage.line.speak(1.0)
             await stage.line.wait(1.0)
             assert other.played == stage.line.played != []
+            other.say(p.Start())
+            other.say(p.End())
+            await trio.sleep(0.1)
+            assert [error.code for _, error in other.of(p.ErrorMessage)] == ["forbidden"]
             other.drop()
             await trio.sleep(0.1)
             assert not stage.over.is_set()
