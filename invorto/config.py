@@ -310,6 +310,56 @@ class Conversation:
 
 
 @attrs.frozen(kw_only=True)
+class Cloud:
+    """Engines that are somewhere else: their keys go to these URLs alone."""
+
+    deepgram_api_key: str | None = setting(
+        "DEEPGRAM_API_KEY", parse=maybe(str), secret=True, meaning="key of the `deepgram` engines"
+    )
+    deepgram_base_url: str = setting(
+        "DEEPGRAM_BASE_URL", default="https://api.deepgram.com", parse=url("https", "http"),
+        meaning="where the `deepgram` engines are",
+    )  # fmt: skip
+    deepgram_model: str = setting("DEEPGRAM_MODEL", default="nova-3", meaning="model that hears")
+    deepgram_language: str = setting(
+        "DEEPGRAM_LANGUAGE", default="en-IN", meaning="language that is heard, unless the agent says another"
+    )
+    openai_api_key: str | None = setting(
+        "OPENAI_API_KEY", parse=maybe(str), secret=True, meaning="key of the `openai` engine; some servers want none"
+    )
+    openai_base_url: str = setting(
+        "OPENAI_BASE_URL", default="https://api.openai.com/v1", parse=url("https", "http"),
+        meaning="any OpenAI-compatible server: vLLM, llama.cpp, Ollama …",
+    )  # fmt: skip
+    openai_model: str = setting("OPENAI_MODEL", default="gpt-4o-mini", meaning="model that thinks")
+    openai_temperature: float = setting(
+        "OPENAI_TEMPERATURE", default="0.5", parse=number(0, 2), meaning="an agent's `llm.temperature`"
+    )
+    openai_max_tokens: int = setting(
+        "OPENAI_MAX_TOKENS", default="250", parse=whole(1, 100_000), meaning="an agent's `llm.maxTokens`"
+    )
+    elevenlabs_api_key: str | None = setting(
+        "ELEVENLABS_API_KEY", parse=maybe(str), secret=True, meaning="key of the `elevenlabs` engine"
+    )
+    elevenlabs_base_url: str = setting(
+        "ELEVENLABS_BASE_URL", default="https://api.elevenlabs.io", parse=url("https", "http"),
+        meaning="where the `elevenlabs` engine is",
+    )  # fmt: skip
+    elevenlabs_voice_id: str = setting(
+        "ELEVENLABS_VOICE_ID", default="21m00Tcm4TlvDq8ikWAM", meaning="voice of the `elevenlabs` engine"
+    )
+    elevenlabs_model_id: str = setting(
+        "ELEVENLABS_MODEL_ID", default="eleven_flash_v2_5", meaning="model of the `elevenlabs` engine"
+    )
+    tts_voice: str | None = setting(
+        "TTS_VOICE", parse=maybe(str), meaning="voice of the first engine of TTS_PROVIDER, such as `aura-2-thalia-en`"
+    )
+    tts_model: str | None = setting(
+        "TTS_MODEL", parse=maybe(str), meaning="model of the first engine of TTS_PROVIDER, such as `aura-2`"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Money:
     """What calls may cost."""
 
@@ -378,13 +428,14 @@ class Config:
     limits: Limits
     timeline: TimelineSettings
     conversation: Conversation
+    cloud: Cloud
     money: Money
     webhooks: WebhookSettings
     observing: Observing
 
 
 GROUPS: tuple[type[Any], ...] = (
-    Stores, Network, Secrets, Limits, TimelineSettings, Conversation, Money, WebhookSettings, Observing,
+    Stores, Network, Secrets, Limits, TimelineSettings, Conversation, Cloud, Money, WebhookSettings, Observing,
 )  # fmt: skip
 
 

@@ -83,11 +83,11 @@ class NotSupported(InvortoError):
 
 
 class ProviderFailed(InvortoError):
-    """An engine failed, at *stage* stt, llm, tts or vad."""
+    """An engine failed, at *stage* stt, llm, tts or vad; *retry_after* seconds where it said when to come again."""
 
-    def __init__(self, provider: str, stage: str, message: str) -> None:
+    def __init__(self, provider: str, stage: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(f"{provider} ({stage}): {message}")
-        self.provider, self.stage = provider, stage
+        self.provider, self.stage, self.retry_after = provider, stage, retry_after
 
 
 class PeerError(InvortoError):

@@ -54,7 +54,11 @@ def installation(config: Config) -> Document:
     defaults: dict[str, Any] = {
         "prompt": talk.system_prompt,
         "stt": {"provider": talk.stt_provider},
-        "llm": {"provider": talk.llm_provider},
+        "llm": {
+            "provider": talk.llm_provider,
+            "temperature": config.cloud.openai_temperature,
+            "maxTokens": config.cloud.openai_max_tokens,
+        },
         "tts": {"provider": talk.tts_provider},
         "endpointing": {"silenceMs": talk.endpointing_silence_ms, "minWords": talk.endpointing_min_words},
         "emotion": {"states": talk.emotion_state_enabled},

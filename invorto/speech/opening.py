@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import attrs
 
-from invorto.config import Config
+from invorto.config import Config, words
 from invorto.errors import UsageError
 
 type Progress = Callable[[str, float], None]
@@ -29,6 +29,12 @@ class Opening:
 
     config: Config
     progress: Progress = silent
+
+    def first_voice(self, name: str) -> tuple[str | None, str | None]:
+        """Give the installation's voice and model, which belong to the first engine that it speaks with."""
+        cloud = self.config.cloud
+        first = next(iter(words(self.config.conversation.tts_provider)), None)
+        return (cloud.tts_voice, cloud.tts_model) if name == first else (None, None)
 
 
 def require(module: str, engine: str) -> None:
