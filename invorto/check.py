@@ -10,29 +10,22 @@ from functools import partial
 from pathlib import Path
 
 import attrs
-import numpy as np
 import trio
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from invorto.config import Config
-from invorto.errors import InvortoError, ProviderFailed, StartFailed, UsageError
-from invorto.model.agent import AgentConfig
-from invorto.model.agent_document import installation, resolve
+from invorto.errors import InvortoError, StartFailed, UsageError
 from invorto.observability.logs import set_up_logs
 from invorto.realtime.recording import recordings_folder
-from invorto.speech.plugins import Engines, Kind, configured, open_engines
-from invorto.speech.ports import EngineFailed, Heard, Message, Partial, Prompt
 from invorto.storage.migrate import pending
 from invorto.storage.postgres import open_database
 from invorto.storage.redis import open_redis
+from invorto.trial import try_engines
 
 PATIENCE = 10.0
-"""Seconds that a store or a folder may take, and an engine once it is loaded."""
-LOADING = 60.0
-"""Seconds that an engine may take to load."""
-RATE = 16_000
+"""Seconds that a store or a folder may take."""
 
 
 @attrs.frozen
@@ -122,69 +115,10 @@ def _written(folder: Path) -> int:
 
 
 async def _engines(config: Config, findings: list[Finding]) -> None:
-    """Open each engine by itself, since one that is missing must not hide the others."""
-    wanted: dict[Kind, tuple[str, ...]] = {"vad": ("local",), **configured(config)}
-    agent = resolve({}, installation(config))
-    limits = attrs.evolve(config.limits, local_engine_calls=1)  # nothing is measured here
-    for kind, names in wanted.items():
-        findings += [await _engine(kind, name, attrs.evolve(config, limits=limits), agent) for name in names]
-
-
-async def _engine(kind: Kind, name: str, config: Config, agent: AgentConfig) -> Finding:
-    finding = Finding(f"{kind} {name}", wrong=f"it is not ready within {LOADING + PATIENCE:g} s")
-    with trio.move_on_after(LOADING + PATIENCE):  # noqa: ASYNC912 - opening an engine is a checkpoint
-        try:
-            async with open_engines({} if kind == "vad" else {kind: (name,)}, config) as engines:
-                finding = await _tried(kind, name, engines, agent)
-        except* InvortoError as group:
-            finding = Finding(f"{kind} {name}", wrong=_sentence(group))
-    return finding
-
-
-async def _tried(kind: Kind, name: str, engines: Engines, agent: AgentConfig) -> Finding:
-    """Have an engine do something small."""
-    await engines.wait_ready()
-    health = next(one for one in engines.health() if (one.kind, one.name) == (kind, name))
-    if not health.ready:
-        return Finding(f"{kind} {name}", wrong="it does not load: `invorto check --log warning` tells more")
-    began = trio.current_time()
-    with trio.fail_after(PATIENCE):  # noqa: ASYNC912 - each kind is asked something
-        match kind:
-            case "stt":
-                await _hear(engines, name, agent)
-            case "llm":
-                prompt = Prompt(agent=agent, settings=agent.llm, history=[Message(role="user", text="Hello.")])
-                async with engines.llm(name).answer(prompt) as thoughts:
-                    await anext(thoughts)
-            case "tts":
-                async with engines.tts(name).say("Hello.", agent.tts, RATE) as speech:
-                    await anext(speech)
-            case "vad":
-                return Finding(f"{kind} {name}", health.version)
-    return Finding(f"{kind} {name}", health.version, trio.current_time() - began)
-
-
-async def _hear(engines: Engines, name: str, agent: AgentConfig) -> None:
-    """Have a second of silence transcribed."""
-    send, receive = trio.open_memory_channel[Heard](8)
-
-    def hear(heard: Heard) -> None:
-        if not isinstance(heard, Partial):
-            send.send_nowait(heard)
-
-    async with engines.stt(name).listen(agent.stt, RATE, hear) as ear:
-        ear.speech_began(trio.current_time())
-        ear.push(np.zeros(RATE, np.int16))
-        ear.speech_paused(trio.current_time())
-        if isinstance(heard := await receive.receive(), EngineFailed):
-            raise ProviderFailed(heard.provider, heard.stage, heard.message)
-
-
-def _sentence(group: BaseExceptionGroup[InvortoError]) -> str:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)
+    findings += [
+        Finding(f"{trial.kind} {trial.name}", trial.version, trial.first, trial.wrong)
+        for trial in await try_engines(config)
+    ]
 
 
 def _show(findings: list[Finding]) -> None:

@@ -16,7 +16,7 @@ PARTS = ("api", "realtime", "telephony", "webhooks")
 
 _GROUPS = {
     "Try it": ("demo", "dev", "talk"),
-    "Run it": ("serve", "migrate", "check"),
+    "Run it": ("serve", "migrate", "check", "engines"),
     "Set it up": ("config", "tenant"),
 }
 
@@ -191,6 +191,24 @@ def check(**options: str | None) -> int | None:
     """Reach PostgreSQL, Redis, the recordings' place and the speech engines; exit code 1 if one does not answer."""
     config = _quiet(options)
     from invorto.check import check as body
+
+    return _run(body, config)
+
+
+@cli.group(short_help="Speech engines: what hears, thinks and speaks.")
+def engines() -> None:
+    """Speech engines: what hears, thinks and speaks."""
+
+
+@engines.command(name="check")
+@LOG
+def check_engines(**options: str | None) -> int | None:
+    """Try every engine that is configured and tell how quick it is; exit code 1 if one does not work.
+
+    Each answers twice: `first` has what it takes to connect in it, `again` is what a caller waits for, `whole` its end.
+    """
+    config = _quiet(options)
+    from invorto.trial import check_engines as body
 
     return _run(body, config)
 

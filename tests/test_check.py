@@ -8,7 +8,9 @@ import pytest
 
 from invorto import config
 from invorto.check import check
+from invorto.trial import check_engines
 from tests.journeys.house import SCRIPTED
+from tests.vendors.settings import stand_in
 
 
 async def looked(capsys: pytest.CaptureFixture[str], **environ: str) -> tuple[int, dict[str, str]]:
@@ -55,7 +57,10 @@ async def test_what_is_away_is_told_beside_what_is_there(
     assert parts["Redis"].startswith("✓")
     assert "cannot be written (Not a directory)" in parts["recordings"]
     assert parts["tts scripted"].startswith("✓")
-    assert "there is no tts engine called 'nobody'; installed: local, scripted" in parts["tts nobody"]
+    assert (
+        "there is no tts engine called 'nobody'; installed: deepgram, elevenlabs, local, scripted"
+        in parts["tts nobody"]
+    )
 
 
 async def test_what_is_not_set_and_not_migrated_is_told(
@@ -86,3 +91,20 @@ async def test_recordings_elsewhere_are_not_served_yet(
     code, parts = await looked(capsys, DATA_DIR=str(tmp_path), RECORDINGS_URL="s3://bucket")
     assert code == 1
     assert "RECORDINGS_URL: s3://bucket is not served yet" in parts["recordings"]
+
+
+async def test_engines_alone(loop: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Engines are tried without stores: how quick each is and what it costs, and what is wrong with one that fails."""
+    async with stand_in("openai") as openai, stand_in("deepgram") as deepgram:
+        told = {"LLM_PROVIDER": "openai", "TTS_PROVIDER": "deepgram, elevenlabs", "STT_PROVIDER": "deepgram"}
+        keyless = {**openai, **deepgram}
+        code = await check_engines(config.load({"LOG_LEVEL": "error", **told, **keyless}))
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 1
+    rows = {" ".join(line.split()[1:3]): line for line in lines[1:]}
+    assert list(rows) == ["vad local", "stt deepgram", "llm openai", "tts deepgram", "tts elevenlabs"]
+    assert "ELEVENLABS_API_KEY is not set" in rows["tts elevenlabs"]
+    assert rows["llm openai"].count(" ms") == 3
+    assert "0.15 in, 0.6 out USD a million tokens" in rows["llm openai"]
+    assert "0.0077 USD a minute" in rows["stt deepgram"]
+    assert "30 USD a million characters" in rows["tts deepgram"]

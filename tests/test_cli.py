@@ -14,7 +14,7 @@ import pytest
 from invorto import cli
 from invorto.errors import NotFound, StartFailed, StoreUnavailable, UsageError
 
-COMMANDS = ("demo", "dev", "talk", "serve", "migrate", "check", "config", "tenant")
+COMMANDS = ("demo", "dev", "talk", "serve", "migrate", "check", "engines", "config", "tenant")
 
 
 def invorto(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:

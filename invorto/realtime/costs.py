@@ -59,6 +59,18 @@ class Rates:
         return self.prices.get((kind, provider, max(fitting, key=len, default="*")))
 
 
+def price_of(kind: Kind, provider: str, model: str) -> str:
+    """Say in a few words what a provider's model costs; empty where nobody gave it a price."""
+    price = house_rates().find(kind, provider, model)
+    if price is None:
+        return ""
+    unit = _UNITS[kind].removesuffix("s")
+    if unit == "minute":
+        return f"{price.inward.normalize():f} {price.currency} a minute"
+    prices = [f"{(each * 1_000_000).normalize():f}" for each in dict.fromkeys((price.inward, price.outward))]
+    return f"{' in, '.join(prices)}{' out' if len(prices) > 1 else ''} {price.currency} a million {unit}s"
+
+
 @cache
 def house_rates() -> Rates:
     """Read the table that comes with the package, once."""
