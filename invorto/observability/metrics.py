@@ -111,6 +111,9 @@ class Metrics:
         self._cost = timed("cost_per_call_inr", "What a call cost, rupees.", _INR)
         self._duration = timed("call_duration_seconds", "From the start to the end of a call.", _SECONDS)
         self._ends = Counter("calls_ended", "Calls that ended.", ["status", "reason"], registry=self.registry)
+        self._echoes = Counter(
+            "echo_withheld", "Onsets of speech that were the agent's own voice.", registry=self.registry
+        )
         self._recordings = Counter("recording_failures", "Calls whose recording has a fault.", registry=self.registry)
         self._engines = Counter(
             "engine_failures", "Engines that failed in a call.", ["provider", "stage"], registry=self.registry
@@ -145,6 +148,10 @@ class Metrics:
     def barge_in(self, seconds: float) -> None:
         """Count how long the agent went on after the caller began to speak."""
         self._cutoff.observe(seconds * 1000)
+
+    def echo_withheld(self) -> None:
+        """Count an onset that was taken for the agent's own voice coming back."""
+        self._echoes.inc()
 
     def call_ended(self, call: Ended) -> None:
         """Count a call, its length and what it cost."""

@@ -21,11 +21,12 @@ from invorto.observability.metrics import Metrics
 from invorto.realtime.closing import begun
 from invorto.realtime.conversation import Conversation
 from invorto.realtime.deadlines import Deadlines
-from invorto.realtime.ears import Ears, listener
+from invorto.realtime.ears import Ears
 from invorto.realtime.emotion import EmotionWindows
 from invorto.realtime.finish import finished
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.livecall import LiveCall
+from invorto.realtime.onsets import Onsets
 from invorto.realtime.recording import Recorder, Recording
 from invorto.realtime.teller import FactSink, Teller, TimelineSink
 from invorto.realtime.tools import Toolbox
@@ -239,7 +240,8 @@ class _Life:
     async def _open_ears(self, stack: AsyncExitStack, conversation: Conversation) -> Ears:
         rate, voices = self.ticket.rate, self.voices
         ear = await stack.enter_async_context(voices.stt.listen(self.agent.stt, rate, conversation.post))
-        detector = voices.vad.attach(rate, listener(ear, conversation.post))
+        onsets = Onsets(ear, conversation.post, conversation.mouth.echo, self.house.measures.echo_withheld)
+        detector = voices.vad.attach(rate, onsets.notify)
         stack.callback(detector.close)
         detector.expect(self.agent.interruption.barge_in_ms)
         emotion = None
@@ -248,4 +250,4 @@ class _Life:
             states = self.agent.emotion.states or settings.get("states", False)
             emotion = EmotionWindows(rate, self.teller.tell, **{**settings, "states": states})
             self.teller.watch.window = settings["window_ms"] / 1000
-        return Ears(detector, ear, self.recording, emotion)
+        return Ears(detector, ear, onsets, self.recording, emotion)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import attrs
 
 from invorto.realtime.emotion import EmotionWindows
+from invorto.realtime.onsets import Onsets
 from invorto.realtime.recording import Recording
-from invorto.realtime.turns import Event
-from invorto.speech.ports import Samples, SpeechBegan, SpeechPaused, SttStream, VadStream
+from invorto.speech.ports import Samples, SttStream, VadStream
 
 
 @attrs.define
@@ -18,6 +16,7 @@ class Ears:
 
     vad: VadStream
     stt: SttStream
+    onsets: Onsets
     recording: Recording | None
     emotion: EmotionWindows | None
     deaf: bool = False
@@ -29,6 +28,7 @@ class Ears:
             return
         if self.recording is not None:
             self.recording.caller(samples, at)
+        self.onsets.hear(samples, at)
         self.vad.push(samples, at)
         self.stt.push(samples)
         if self.emotion is not None:
@@ -37,22 +37,9 @@ class Ears:
     def pause(self, at: float) -> None:
         """Hear nothing from now on."""
         self.deaf = True
-        if self.vad.speaking:
+        if self.vad.speaking and not self.onsets.held:
             self.stt.speech_paused(at)
 
     def resume(self) -> None:
         """Hear again."""
         self.deaf = False
-
-
-def listener(ear: SttStream, post: Callable[[Event], None]) -> Callable[[SpeechBegan | SpeechPaused], None]:
-    """Make what the detector notifies: the transcriber first, for its cut, then the conversation."""
-
-    def notify(event: SpeechBegan | SpeechPaused) -> None:
-        if isinstance(event, SpeechBegan):
-            ear.speech_began(event.at)
-        else:
-            ear.speech_paused(event.at)
-        post(event)
-
-    return notify

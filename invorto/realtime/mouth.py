@@ -8,6 +8,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from invorto.audio.echo import Echo
 from invorto.model.record import TurnMetrics
 from invorto.observability.metrics import Metrics
 from invorto.realtime.line import Line
@@ -42,6 +43,8 @@ class Mouth:
     metrics: list[TurnMetrics] = attrs.field(factory=list[TurnMetrics])
     spoke: Callable[[int], None]
     """Told how many characters the engine is given."""
+    echo: Echo = attrs.field(default=attrs.Factory(lambda self: Echo(self.rate), takes_self=True), init=False)
+    """What has been played lately, by which the agent's own voice is known when it comes back."""
     _marks: dict[str, tuple[Turn, int]] = attrs.field(factory=dict[str, tuple[Turn, int]], init=False)
     _marked: int = attrs.field(default=0, init=False)
 
@@ -92,6 +95,7 @@ class Mouth:
                 if begins:
                     self._mark(turn, line, sentence)
                 line.play(samples, turn=turn.number)
+            self.echo.played(samples, plays_at)
             if self.recording is not None:
                 self.recording.agent(samples, plays_at)
         if not playout.finished(now):
@@ -109,6 +113,7 @@ class Mouth:
         self._marks.clear()
         for line in self.teller.lines:
             line.clear()
+        self.echo.cut(now)
         if self.recording is not None:
             self.recording.cut_agent(now)
         played_ms = round(played * 1000 / self.rate)

@@ -263,11 +263,12 @@ async def open_stage(
     script: Mapping[str, Any] | None = None,
     *,
     start: p.ClientMessage | None = None,
+    line: MemoryLine | None = None,
     **more: Any,
 ) -> AsyncGenerator[Stage]:
     """Open a call whose client has just said ``start``; at the end the call is over, one way or another."""
     async with open_house(script, **more) as (house, books), trio.open_nursery() as nursery:
-        line, over = MemoryLine(), trio.Event()
+        line, over = line or MemoryLine(), trio.Event()
         scope = trio.CancelScope()
 
         async def live(*, task_status: trio.TaskStatus[LiveCall]) -> None:  # noqa: ASYNC128 - passed on
