@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, override
 
 import click
 
+from invorto.receiver.commands import commands as webhook_commands
+
 if TYPE_CHECKING:
     from invorto.config import Config
 
@@ -18,6 +20,7 @@ _GROUPS = {
     "Try it": ("demo", "dev", "talk"),
     "Run it": ("serve", "migrate", "check", "engines"),
     "Set it up": ("config", "tenant"),
+    "Build on it": ("webhooks",),
 }
 
 
@@ -279,6 +282,9 @@ def _run[**P, T](body: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
             return await body(*args, **kwargs)
 
     return trio.run(tree)
+
+
+cli.add_command(webhook_commands(_config, _run, DATA))
 
 
 def main(arguments: list[str] | None = None) -> None:

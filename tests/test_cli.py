@@ -14,7 +14,7 @@ import pytest
 from invorto import cli
 from invorto.errors import NotFound, StartFailed, StoreUnavailable, UsageError
 
-COMMANDS = ("demo", "dev", "talk", "serve", "migrate", "check", "engines", "config", "tenant")
+COMMANDS = ("demo", "dev", "talk", "serve", "migrate", "check", "engines", "config", "tenant", "webhooks")
 
 
 def invorto(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +45,11 @@ def test_help_lists_every_command_by_what_one_wants_to_do(tmp_path: Path) -> Non
     assert sorted(grouped) == sorted(cli.cli.commands) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*((name,) for name in COMMANDS), ("tenant", "create")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [*((name,) for name in COMMANDS), ("tenant", "create"), ("webhooks", "listen"), ("webhooks", "trigger")],
+    ids=" ".join,
+)
 def test_every_command_explains_itself(tmp_path: Path, command: tuple[str, ...]) -> None:
     """`invorto COMMAND --help` answers without settings, stores or engines."""
     ran = invorto(*command, "--help", folder=tmp_path, API_PORT="not a port")

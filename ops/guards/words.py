@@ -22,6 +22,7 @@ SHIPPED = ("invorto/", "sdk/python/src/", "sdk/js/src/")
 ALLOWED_ADDRESSES = {
     "invorto/config.py": "the default of BIND_HOST",
     "invorto/dev.py": "it serves this machine alone, and prints where",
+    "invorto/receiver/": "it listens on this machine, for whoever develops on it",
     "invorto/realtime/listeners.py": "what it advises when BIND_HOST is no address of this machine",
     "invorto/realtime/recording.py": "a file: URL's own name for this machine",
     "invorto/storage/redis.py": "what a Redis URL without a host means",

@@ -82,7 +82,7 @@ export async function authenticate(
   secret: string | readonly string[],
   options: VerifyOptions = {},
 ): Promise<string> {
-  const keys = (typeof secret === "string" ? [secret] : secret).map(keyOf);
+  const keys = (typeof secret === "string" ? [secret] : secret).flatMap(keysOf);
   if (keys.length === 0) {
     throw new WebhookError("bad_secret", "there is no secret to verify with");
   }
@@ -163,12 +163,15 @@ function header(headers: HeadersLike, name: string): string {
   return value;
 }
 
-function keyOf(secret: string): Uint8Array<ArrayBuffer> {
-  const key = base64(secret.startsWith("whsec_") ? secret.slice("whsec_".length) : secret);
-  if (key === undefined || key.length === 0) {
+/** What a secret stands for: `whsec_` and base64; other texts are their own bytes, or base64 too. */
+function keysOf(secret: string): Uint8Array<ArrayBuffer>[] {
+  const marked = secret.startsWith("whsec_");
+  const decoded = base64(marked ? secret.slice("whsec_".length) : secret);
+  const keys = [marked ? undefined : utf8.encode(secret), decoded].filter((key) => key !== undefined && key.length > 0);
+  if (keys.length === 0) {
     throw new WebhookError("bad_secret", "the secret is not whsec_ and base64");
   }
-  return key;
+  return keys as Uint8Array<ArrayBuffer>[];
 }
 
 function base64(text: string): Uint8Array<ArrayBuffer> | undefined {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -84,7 +85,7 @@ def authenticate(
     now: float | None = None,
 ) -> str:  # fmt: skip
     """Verify a request as `verify` does and give its ``webhook-id``, whatever the body holds."""
-    keys = [_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
+    keys = [key for one in ([secret] if isinstance(secret, str) else secret) for key in _keys(one)]
     if not keys:
         raise WebhookError("bad_secret", "there is no secret to verify with")
     message_id, timestamp, signatures = (
@@ -145,14 +146,16 @@ def _header(headers: HeadersLike, name: str) -> str:
     return found[0]
 
 
-def _key(secret: str) -> bytes:
-    try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if not key:
+def _keys(secret: str) -> list[bytes]:
+    """Give what a secret stands for: ``whsec_`` and base64; other texts are their own bytes, or base64 too."""
+    decoded = b""
+    with contextlib.suppress(binascii.Error, ValueError):
+        decoded = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    own = [] if secret.startswith("whsec_") else [secret.encode()]
+    keys = [key for key in (*own, decoded) if key]
+    if not keys:
         raise WebhookError("bad_secret", "the secret is not whsec_ and base64")
-    return key
+    return keys
 
 
 def _raw(body: Body) -> bytes:
