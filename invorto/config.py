@@ -251,6 +251,28 @@ class Limits:
 
 
 @attrs.frozen(kw_only=True)
+class CapacitySettings:
+    """How many calls all nodes may hold together."""
+
+    global_max: int = setting(
+        "TELEPHONY_GLOBAL_MAX_CONCURRENCY", default="100", parse=whole(0, 1_000_000),
+        meaning="calls of all nodes and tenants; 0: no limit",
+    )  # fmt: skip
+    per_campaign_max: int = setting(
+        "TELEPHONY_PER_CAMPAIGN_MAX_CONCURRENCY", default="20", parse=whole(0, 1_000_000),
+        meaning="calls of one campaign; 0: no limit",
+    )  # fmt: skip
+    per_tenant_max: int = setting(
+        "TELEPHONY_PER_TENANT_MAX_CONCURRENCY", default="0", parse=whole(0, 1_000_000),
+        meaning="calls of one tenant; 0: no limit",
+    )  # fmt: skip
+    lease_ttl: int = setting(
+        "TELEPHONY_SEMAPHORE_TTL_SEC", default="30", parse=whole(3, 3600),
+        meaning="seconds until the slots of a node that died are free",
+    )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
 class TimelineSettings:
     """How much of a call's timeline is kept and read."""
 
@@ -426,6 +448,7 @@ class Config:
     network: Network
     secrets: Secrets
     limits: Limits
+    capacity: CapacitySettings
     timeline: TimelineSettings
     conversation: Conversation
     cloud: Cloud
@@ -435,7 +458,8 @@ class Config:
 
 
 GROUPS: tuple[type[Any], ...] = (
-    Stores, Network, Secrets, Limits, TimelineSettings, Conversation, Cloud, Money, WebhookSettings, Observing,
+    Stores, Network, Secrets, Limits, CapacitySettings, TimelineSettings, Conversation, Cloud, Money, WebhookSettings,
+    Observing,
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from invorto.observability.metrics import Metrics
 from invorto.observability.pulse import Pulse
 from invorto.realtime.book import StoredBook
 from invorto.realtime.call import House
+from invorto.realtime.capacity import Capacity
 from invorto.realtime.door import Upgrade
 from invorto.realtime.head import Refused, Request
 from invorto.realtime.knock import Porter
@@ -31,11 +32,13 @@ from invorto.realtime.prewarm import prewarm
 from invorto.realtime.readers import Readers
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
+from invorto.realtime.slots import Caps
 from invorto.realtime.voices import Voices
 from invorto.speech.cache import CachedTts, SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
-from invorto.storage import ledger_rows
+from invorto.storage import ledger_rows, system
+from invorto.storage.leases import Leases
 from invorto.storage.ledger import Ledger
 from invorto.storage.migrate import pending
 from invorto.storage.postgres import Database, open_database
@@ -70,6 +73,8 @@ class Resources:
     metrics: Metrics
     pulse: Pulse
     live: LiveCalls
+    leases: Leases
+    capacity: Capacity
     house: House
     porter: Porter
     http: HttpServer
@@ -83,6 +88,7 @@ class Resources:
             "pulse": self.pulse.run,
             "timeline": self.timeline.run,
             "ledger": self.ledger.run,
+            "capacity": self.capacity.run,
             "recorder": self.recorder.run,
             "vad": self.engines.vad.run,
             "readers": self.readers.run,
@@ -165,6 +171,8 @@ class _Ground:
     def build(self, node_id: str) -> Resources:
         """Make the rest."""
         health = Readiness()
+        leases = Leases(self.redis, node_id, self.config.capacity.lease_ttl)
+        capacity = self._capacity(leases)
         return Resources(
             config=self.config,
             node_id=node_id,
@@ -177,17 +185,30 @@ class _Ground:
             metrics=self.metrics,
             pulse=Pulse(self.metrics),
             live=self.live,
-            house=self._house(node_id),
+            leases=leases,
+            capacity=capacity,
+            house=self._house(node_id, capacity),
             porter=Porter.of(self.config, self.database),
             http=HttpServer(make_app(self._api(health))),
             health=health,
         )
 
-    def _house(self, node_id: str) -> House:
+    def _capacity(self, leases: Leases) -> Capacity:
+        limits = self.config.capacity
+        return Capacity(
+            leases=leases,
+            live=self.live,
+            caps=Caps(everything=limits.global_max, tenant=limits.per_tenant_max, campaign=limits.per_campaign_max),
+            wall=time.time,
+            nobody=partial(system.nobody_talks, self.database),
+        )
+
+    def _house(self, node_id: str, capacity: Capacity) -> House:
         talk = self.config.conversation
         return House(
             live=self.live,
-            book=StoredBook(self.database, node_id, time.time),
+            capacity=capacity,
+            book=StoredBook(self.database, node_id),
             ledger=self.ledger,
             timeline=self.timeline,
             recorder=self.recorder,

@@ -43,6 +43,8 @@ class Problem:
     message: str
     details: tuple[Mapping[str, Any], ...] = ()
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    more: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """What else the body tells."""
 
 
 @attrs.frozen(kw_only=True)
@@ -156,7 +158,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(409, error.code, str(error))
         case LimitReached():
             code = _LIMITS.get(error.scope, "concurrency_limit")
-            return Problem(429, code, str(error), headers=_later(error.retry_after))
+            more = {"scope": error.scope, "limit": error.limit, "held": error.held}
+            return Problem(429, code, str(error), headers=_later(error.retry_after), more=more)
         case StoreUnavailable():
             # Its own words name hosts and users.
             return Problem(503, error.code, "a store cannot be reached for now", headers=_later(error.retry_after))
@@ -185,7 +188,7 @@ def problem_answer(error: Exception, request_id: str) -> Response:
     elif problem.status >= 500:
         log.warning("request_refused", request_id=request_id, code=problem.code, error=str(error))
     body: dict[str, Any] = {
-        "code": problem.code, "message": problem.message[:_MOST_WORDS], "requestId": request_id,
+        "code": problem.code, "message": problem.message[:_MOST_WORDS], "requestId": request_id, **problem.more,
     }  # fmt: skip
     if problem.details:
         body["details"] = problem.details

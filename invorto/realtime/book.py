@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import attrs
@@ -20,16 +19,13 @@ class StoredBook:
 
     db: Database
     node_id: str
-    wall: Callable[[], float]
-    """Unix time, seconds: an epoch is microseconds of it."""
 
-    async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, new: bool) -> Call:
+    async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, epoch: int, new: bool) -> Call:
         """
-        Write that *call* is active on this node, with the agent's configuration as it is now.
+        Write that *call* is active on this node since *epoch*, with the agent's configuration as it is now.
 
         `Conflict` where it is over, or another node has it; `StoreUnavailable`.
         """
-        epoch = max(int(self.wall() * 1_000_000), call.epoch + 1)
         config = unstructure(agent)
         if new:
             row = attrs.evolve(call, status=CallStatus.ACTIVE, epoch=epoch, node_id=self.node_id, started_at=started_at)

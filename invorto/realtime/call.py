@@ -18,6 +18,7 @@ from invorto.model.call import Call, EndReason
 from invorto.model.event_ids import EventClock
 from invorto.model.record import FinishedCall
 from invorto.observability.metrics import Metrics
+from invorto.realtime.capacity import Capacity
 from invorto.realtime.closing import begun
 from invorto.realtime.conversation import Conversation
 from invorto.realtime.deadlines import Deadlines
@@ -47,7 +48,7 @@ class Ledger(FactSink, Protocol):
 class Book(Protocol):
     """Where it is written that a call goes on."""
 
-    async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, new: bool) -> Call:
+    async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, epoch: int, new: bool) -> Call:
         """Write that the call is active, creating its row where there is none; gives it as it is kept now."""
         ...
 
@@ -57,6 +58,7 @@ class House:
     """What the calls of a process share."""
 
     live: LiveCalls
+    capacity: Capacity
     book: Book
     ledger: Ledger
     timeline: TimelineSink
@@ -88,6 +90,8 @@ class Ticket:
     lead: float
     new: bool = False
     """Whether it has no row yet."""
+    adopting: bool = False
+    """Whether its slot may be reserved on another node already."""
     holder: str
     """Whose call it is: a fingerprint of the credential."""
     resolve: Callable[[Mapping[str, str], str | None], AgentConfig]
@@ -106,10 +110,10 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
     """
     agent = ticket.resolve(ticket.call.variables, None)
     voices = await house.voices(agent)
-    with house.live.seat(ticket.call.id, local_engines=voices.local):
+    async with house.capacity.slot(ticket.call, local_engines=voices.local, adopting=ticket.adopting) as slot:
         wall, now = house.wall(), trio.current_time()
         started_at = datetime.fromtimestamp(wall, UTC)
-        call = await _begin(ticket, house, agent, started_at)
+        call = await _begin(ticket, house, agent, started_at, slot.epoch)
         teller = Teller(call.id, call.tenant_id, house.timeline, house.ledger, EventClock(wall, now), trio.current_time)
         with structlog.contextvars.bound_contextvars(call_id=call.id, tenant_id=call.tenant_id):
             life = _Life(ticket, house, call, agent, voices, teller, now, started_at)
@@ -130,9 +134,9 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
                 log.error("call_failed", exc_info=failure)
 
 
-async def _begin(ticket: Ticket, house: House, agent: AgentConfig, started_at: datetime) -> Call:
+async def _begin(ticket: Ticket, house: House, agent: AgentConfig, started_at: datetime, epoch: int) -> Call:
     with trio.move_on_after(house.deadlines.begin, shield=True):
-        return await house.book.begin(ticket.call, agent, started_at, new=ticket.new)
+        return await house.book.begin(ticket.call, agent, started_at, epoch=epoch, new=ticket.new)
     raise StoreUnavailable("the call's row could not be written in time")
 
 

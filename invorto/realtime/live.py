@@ -37,7 +37,9 @@ class LiveCalls:
     _calls: dict[str, LiveCall] = attrs.field(factory=dict)
     _seats: trio.CapacityLimiter = attrs.field(init=False)
     _seated: set[str] = attrs.field(factory=set[str])
-    _engine_seats: int = 0
+    _engine_seats: set[str] = attrs.field(factory=set[str])
+    _standing: set[str] = attrs.field(factory=set[str])
+    """Calls beyond the limit, adopted from other nodes."""
     _leaving: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     def __attrs_post_init__(self) -> None:
@@ -46,7 +48,12 @@ class LiveCalls:
     @property
     def held(self) -> int:
         """How many seats are taken."""
-        return int(self._seats.borrowed_tokens)
+        return len(self._seated)
+
+    @property
+    def standing(self) -> int:
+        """How many of them are beyond the limit."""
+        return len(self._standing)
 
     @property
     def full(self) -> bool:
@@ -61,29 +68,39 @@ class LiveCalls:
         """List the calls that are alive."""
         return list(self._calls)
 
-    @contextmanager
-    def seat(self, call_id: str, *, local_engines: bool = False) -> Generator[None]:
-        """Hold one of the node's seats for a call; `LimitReached` at once where there is none, never waiting."""
-        if self.draining:
+    def sit(self, call_id: str, *, local_engines: bool = False, over: bool = False) -> None:
+        """
+        Take one of the node's seats for a call; `LimitReached` at once where there is none, never waiting.
+
+        *over* the limit only for a call whose slot another node had reserved: it is in already, and counted. Whoever
+        sits has to `rise`.
+        """
+        if self.draining and not over:
             raise Unavailable("this node is going away", "draining")
+        if call_id in self._seated:
+            raise Conflict("this call is being set up already", "call_exists")
         most = self.engines.capacity if local_engines and self.engines is not None else None
-        if most is not None and self._engine_seats >= most:
-            raise LimitReached("engine", most, self._engine_seats, RETRY_AFTER)
+        if most is not None and len(self._engine_seats) >= most and not over:
+            raise LimitReached("engine", most, len(self._engine_seats), RETRY_AFTER)
         try:
             self._seats.acquire_on_behalf_of_nowait(call_id)
         except trio.WouldBlock:
-            raise LimitReached("node", self.limit, self._seats.borrowed_tokens, RETRY_AFTER) from None
-        except RuntimeError:
-            raise Conflict("this call is being set up already", "call_exists") from None
-        self._engine_seats += local_engines
+            if not over:
+                raise LimitReached("node", self.limit, self.held, RETRY_AFTER) from None
+            self._standing.add(call_id)
+        if local_engines:
+            self._engine_seats.add(call_id)
         self._seated.add(call_id)
-        try:
-            yield
-        finally:
-            self._seated.discard(call_id)
-            self._engine_seats -= local_engines
+
+    def rise(self, call_id: str) -> None:
+        """Give back the seat of a call."""
+        self._seated.remove(call_id)
+        self._engine_seats.discard(call_id)
+        if call_id in self._standing:
+            self._standing.remove(call_id)
+        else:
             self._seats.release_on_behalf_of(call_id)
-            self._leaving.unpark_all()
+        self._leaving.unpark_all()
 
     @contextmanager
     def registered(self, call: LiveCall) -> Generator[None]:
@@ -106,7 +123,7 @@ class LiveCalls:
 
     async def wait_empty(self) -> None:
         """Wait until no call holds a seat."""
-        while self._seats.borrowed_tokens:
+        while self._seated:
             await self._leaving.park()
 
     def leave(self, reason: EndReason) -> None:

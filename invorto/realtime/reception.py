@@ -115,18 +115,20 @@ class Reception:
             )
             raise TurnedAway(4029, "concurrency_limit", message) from None
         except Conflict as clash:
+            if clash.code == "call_elsewhere":
+                raise _away(1011, "owner_unreachable", "this call lives on another node") from None
             raise _away(4001, "connection_limit_exceeded", str(clash)) from None
         except Unavailable as lost:
             code = 1001 if lost.code == "draining" else 1011
-            raise _away(code, lost.code, str(lost)) from None
+            raise _away(code, lost.code, str(lost), lost.retry_after) from None
         except ProviderFailed as failed:
             raise _away(1011, "provider_failed", f"the {failed.stage} engine failed") from failed
         except (Invalid, NotFound, UsageError) as broken:
             raise _away(4004, "agent_not_found", str(broken)) from None
 
 
-def _away(close_code: int, code: str, message: str) -> TurnedAway:
-    return TurnedAway(close_code, code, ErrorMessage(code=code, message=message, fatal=True))
+def _away(close_code: int, code: str, message: str, retry_after: float | None = None) -> TurnedAway:
+    return TurnedAway(close_code, code, ErrorMessage(code=code, message=message, fatal=True, retry_after=retry_after))
 
 
 def _resolve(

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import attrs
 
-from invorto.errors import Conflict, NotFound
+from invorto.errors import Conflict, NotFound, StoreUnavailable
 from invorto.model.call import CallStatus
 from invorto.model.record import OutboxEvent
 from invorto.storage.postgres import Database, Record, Work
@@ -112,6 +112,18 @@ async def live_calls(db: Database, limit: int = 1000) -> list[LiveCall]:
         )
         for row in rows
     ]
+
+
+async def nobody_talks(db: Database) -> bool:
+    """Tell whether no call holds a slot as far as is written; False too while PostgreSQL is away."""
+    try:
+        async with _everybody(db) as work:
+            return not await work.fetchval(
+                "SELECT EXISTS (SELECT FROM calls WHERE ended_at IS NULL"
+                " AND status IN ('dialing', 'ringing', 'active'))"
+            )
+    except StoreUnavailable:
+        return False
 
 
 async def note(db: Database, notes: Sequence[Note]) -> None:

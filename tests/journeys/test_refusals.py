@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from invorto.storage import keys
+from invorto.storage import calls, keys
 from tests.journeys.house import BINARY, Client, open_client, open_server, settings
 from tests.wire.peers import open_client as connect
 
@@ -46,6 +46,25 @@ async def test_refusals_can_be_read(loop: None, postgres_url: str, redis_url: st
             assert await turned_away(client) == (1000, "", "call_not_live")
         async with open_client(server, "c-3", start=BINARY) as client:
             await client.until("tts.done")
+
+
+async def test_levels_of_capacity_refuse(loop: None, postgres_url: str, redis_url: str, tmp_path: Path) -> None:
+    """A full tenant, or a full installation, is told to the caller as such, and the slot is free when the call ends."""
+    caps = {"TELEPHONY_GLOBAL_MAX_CONCURRENCY": "2", "TELEPHONY_PER_TENANT_MAX_CONCURRENCY": "1"}
+    async with open_server(settings(postgres_url, redis_url, tmp_path, **caps)) as server:
+        async with open_client(server, "c-1", start=BINARY) as first:
+            await first.until("tts.done")
+            owner = await server.resources.leases.owner_of("c-1")
+            assert owner is not None
+            assert owner.node_id == server.resources.node_id
+            assert (await calls.get(server.resources.database, server.tenant_id, "c-1")).epoch == owner.epoch
+            async with open_client(server, "c-2", start=BINARY) as client:
+                assert await turned_away(client) == (4029, "concurrency_limit", "concurrency_limit")
+            (error,) = [event for event in client.events if event["t"] == "error"]
+            assert (error["scope"], error["retryAfter"] > 0) == ("tenant", True)
+        with trio.fail_after(5):
+            await server.resources.live.wait_empty()
+        assert await server.resources.leases.owner_of("c-1") is None
 
 
 async def test_the_same_caller_takes_over(loop: None, postgres_url: str, redis_url: str, tmp_path: Path) -> None:

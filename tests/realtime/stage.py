@@ -20,14 +20,17 @@ from invorto.model.record import FinishedCall, OutboxEvent, TimelineEvent, TurnM
 from invorto.observability.metrics import Metrics
 from invorto.realtime import protocol as p
 from invorto.realtime.call import House, Ticket, run_call
+from invorto.realtime.capacity import Capacity
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.line import Hear, HungUp, Inbound
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.livecall import LiveCall
+from invorto.realtime.slots import Caps
 from invorto.realtime.voices import Voices
 from invorto.speech.ports import Llm, Samples, Stt, Tts
 from invorto.speech.scripted import Script, ScriptedLlm, ScriptedStt, ScriptedTts, Timetable
 from invorto.speech.vad.level import LevelVad
+from invorto.storage.fake_leases import FakeLeases, LeaseBook
 
 RATE = 8000
 FRAME = 0.02
@@ -142,12 +145,12 @@ class Books:
     full: Exception | None = None
     """Raised by `finish`."""
 
-    async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, new: bool) -> Call:
+    async def begin(self, call: Call, agent: AgentConfig, started_at: datetime, *, epoch: int, new: bool) -> Call:
         """Write down that a call is active."""
         await trio.lowlevel.checkpoint()
         if self.failing is not None:
             raise self.failing
-        self.begun.append(attrs.evolve(call, status=CallStatus.ACTIVE, started_at=started_at, epoch=1))
+        self.begun.append(attrs.evolve(call, status=CallStatus.ACTIVE, started_at=started_at, epoch=epoch))
         return self.begun[-1]
 
     async def finish(self, finished: FinishedCall) -> None:
@@ -232,13 +235,16 @@ async def open_house(
         await trio.lowlevel.checkpoint()
         return voices
 
-    began = trio.current_time()
+    began, live = trio.current_time(), LiveCalls(limit)
+    leases = FakeLeases(LeaseBook(opens=0), "n_1", 30)
+    capacity = Capacity(leases=leases, live=live, caps=Caps(), wall=lambda: WALL + trio.current_time() - began)
     house = House(
-        live=LiveCalls(limit), book=books, ledger=books, timeline=books, recorder=recorder, voices=choose,
+        live=live, capacity=capacity, book=books, ledger=books, timeline=books, recorder=recorder, voices=choose,
         wall=lambda: WALL + trio.current_time() - began, measures=Metrics(), usd_inr=87.0, longest=1800.0,
         emotion={"window_ms": 250, "threshold_db": -50.0, "min_hold": 2}, deadlines=deadlines or Deadlines(),
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
+        await nursery.start(capacity.run)
         nursery.start_soon(timetable.run)  # noqa: ASYNC113 - it takes what was asked before it ran
         yield house, books
         nursery.cancel_scope.cancel()
