@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, Any, Literal, override
 
 import click
 
@@ -19,7 +19,7 @@ PARTS = ("api", "realtime", "telephony", "webhooks")
 _GROUPS = {
     "Try it": ("demo", "dev", "talk"),
     "Run it": ("serve", "migrate", "check", "engines"),
-    "Set it up": ("config", "tenant"),
+    "Set it up": ("config", "tenant", "secrets"),
     "Build on it": ("webhooks",),
 }
 
@@ -240,9 +240,13 @@ def tenant() -> None:
 
 @tenant.command(name="create")
 @click.argument("name")
+@click.option(
+    "--role", type=click.Choice(["admin", "operator"]), default="admin", show_default=True,
+    help="Of its first key: an operator's tenant manages the installation.",
+)  # fmt: skip
 @_setting("--database", "DB_URL", "PostgreSQL to write to.", metavar="URL")
-def create_tenant(name: str, **options: str | None) -> int | None:
-    """Make a tenant called NAME and its first key, with the role `admin`. The key is shown this once."""
+def create_tenant(name: str, role: Literal["admin", "operator"], **options: str | None) -> int | None:
+    """Make a tenant called NAME and its first key. The key is shown this once."""
     config = _config(options)
     if config.stores.db_url is None:
         raise click.UsageError("no database: set DB_URL, or give --database")
@@ -251,11 +255,46 @@ def create_tenant(name: str, **options: str | None) -> int | None:
 
     async def body(url: str) -> tuple[str, str]:
         async with open_database(url, pool_size=1) as database:
-            made, key = await create_with_key(database, name)
+            made, key = await create_with_key(database, name, role=role)
             return made.id, key
 
     tenant_id, key = _run(body, config.stores.db_url)
     click.echo(f"tenant  {tenant_id}\nkey     {key}")
+    return 0
+
+
+@cli.group()
+def secrets() -> None:
+    """Secrets at rest: sealed with the first of INVORTO_SECRET_KEYS."""
+
+
+@secrets.command(name="rotate")
+@_setting("--database", "DB_URL", "PostgreSQL to write to.", metavar="URL")
+def rotate_secrets(**options: str | None) -> int | None:
+    """Seal every secret again with the first of INVORTO_SECRET_KEYS.
+
+    Put a new key before the old ones and start the nodes again, run this, then take the old ones away. It may be run
+    while the nodes serve, and again after it was interrupted.
+    """
+    config = _config(options)
+    if config.stores.db_url is None:
+        raise click.UsageError("no database: set DB_URL, or give --database")
+    from invorto.storage.postgres import open_database
+    from invorto.storage.rotation import rotate
+    from invorto.subkeys import SecretKeys
+    from invorto.vault import Vault
+
+    vault = Vault(SecretKeys.parse(config.secrets.secret_keys))
+    if not vault:
+        raise click.UsageError("INVORTO_SECRET_KEYS is not set: there is nothing to seal with")
+
+    async def body(url: str) -> dict[str, int]:
+        async with open_database(url, pool_size=1) as database:
+            return await rotate(database, vault)
+
+    for name, count in _run(body, config.stores.db_url).items():
+        click.echo(f"{name}  {count}")
+    click.echo("every secret is sealed with the first key")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -14,6 +15,8 @@ import attrs
 import platformdirs
 
 from invorto.errors import UsageError
+
+type IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @attrs.frozen
@@ -86,6 +89,14 @@ def flag(text: str) -> bool:
 def words(text: str) -> tuple[str, ...]:
     """Parse a comma list."""
     return tuple(word for part in text.split(",") if (word := part.strip()))
+
+
+def networks(text: str) -> tuple[IPNetwork, ...]:
+    """Parse a comma list of addresses and CIDRs, of IPv4 and IPv6."""
+    try:
+        return tuple(ipaddress.ip_network(word) for word in words(text))
+    except ValueError as error:
+        raise ValueError(f"expected addresses and CIDRs such as 10.0.0.0/8 or 2001:db8::/32: {error}") from None
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -189,6 +200,18 @@ class Network:
         meaning="the one public origin: decides CORS, Origin checks, carriers' hooks, signature URLs",
     )  # fmt: skip
     allowed_origins: tuple[str, ...] = setting("ALLOWED_ORIGINS", parse=words, meaning="comma list of web origins")
+    realtime_ws_url: str | None = setting(
+        "REALTIME_WS_URL", parse=maybe(url("ws", "wss", "http", "https")),
+        meaning="base URL of voice sockets that clients are told; else PUBLIC_BASE_URL's",
+    )  # fmt: skip
+    allowed_ips: tuple[IPNetwork, ...] = setting(
+        "API_ALLOWED_IPS",
+        parse=networks,
+        meaning="comma list of addresses and CIDRs that may ask the REST API; empty: all",
+    )
+    trusted_proxies: tuple[IPNetwork, ...] = setting(
+        "TRUSTED_PROXIES", parse=networks, meaning="comma list of addresses and CIDRs whose `X-Forwarded-*` count"
+    )
 
 
 @attrs.frozen(kw_only=True)

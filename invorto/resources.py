@@ -32,12 +32,13 @@ from invorto.realtime.prewarm import prewarm
 from invorto.realtime.readers import Readers
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
+from invorto.realtime.revoking import Holds
 from invorto.realtime.slots import Caps
 from invorto.realtime.voices import Voices
 from invorto.speech.cache import CachedTts, SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
-from invorto.storage import ledger_rows, system
+from invorto.storage import keys, ledger_rows, system
 from invorto.storage.leases import Leases
 from invorto.storage.ledger import Ledger
 from invorto.storage.migrate import pending
@@ -79,6 +80,7 @@ class Resources:
     porter: Porter
     http: HttpServer
     health: Readiness
+    holds: Holds
     readers: Readers = attrs.field(factory=Readers)
     """What the voice sockets of this process wait for bytes with."""
 
@@ -92,13 +94,14 @@ class Resources:
             "recorder": self.recorder.run,
             "vad": self.engines.vad.run,
             "readers": self.readers.run,
+            "holds": self.holds.run,
         }
 
     def reception(self, calls: trio.Nursery) -> Reception:
         """Make the handler of voice sockets, whose calls live in *calls*."""
         return Reception(
             porter=self.porter, house=self.house, calls=calls, limits=self.config.limits,
-            defaults=installation(self.config),
+            defaults=installation(self.config), holds=self.holds,
         )  # fmt: skip
 
     async def no_voice(self, request: Request, upgrade: Upgrade) -> None:
@@ -191,6 +194,7 @@ class _Ground:
             porter=Porter.of(self.config, self.database),
             http=HttpServer(make_app(self._api(health))),
             health=health,
+            holds=Holds(partial(keys.revoked_among, self.database)),
         )
 
     def _capacity(self, leases: Leases) -> Capacity:

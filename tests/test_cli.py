@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 from invorto import cli
 from invorto.errors import NotFound, StartFailed, StoreUnavailable, UsageError
 
-COMMANDS = ("demo", "dev", "talk", "serve", "migrate", "check", "engines", "config", "tenant", "webhooks")
+COMMANDS = ("demo", "dev", "talk", "serve", "migrate", "check", "engines", "config", "tenant", "secrets", "webhooks")
+LOWER = (("tenant", "create"), ("secrets", "rotate"), ("webhooks", "listen"), ("webhooks", "trigger"))
 
 
 def invorto(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -45,11 +47,7 @@ def test_help_lists_every_command_by_what_one_wants_to_do(tmp_path: Path) -> Non
     assert sorted(grouped) == sorted(cli.cli.commands) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [*((name,) for name in COMMANDS), ("tenant", "create"), ("webhooks", "listen"), ("webhooks", "trigger")],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("command", [*((name,) for name in COMMANDS), *LOWER], ids=" ".join)
 def test_every_command_explains_itself(tmp_path: Path, command: tuple[str, ...]) -> None:
     """`invorto COMMAND --help` answers without settings, stores or engines."""
     ran = invorto(*command, "--help", folder=tmp_path, API_PORT="not a port")
@@ -188,6 +186,17 @@ def test_a_tenant_and_its_first_key_are_made(tmp_path: Path, postgres_url: str) 
     tenant, key = (line.split()[1] for line in ran.stdout.splitlines())
     assert tenant.startswith("t_")
     assert key.startswith("inv_live_")
+    ran = invorto("tenant", "create", "House", "--role", "operator", folder=tmp_path, DB_URL=postgres_url)
+    assert ran.returncode == 0
+
+
+def test_secrets_are_sealed_again(tmp_path: Path, postgres_url: str) -> None:
+    """`invorto secrets rotate` says how many of which; without keys of the installation it says that."""
+    key = base64.b64encode(b"k" * 32).decode()
+    ran = invorto("secrets", "rotate", folder=tmp_path, DB_URL=postgres_url, INVORTO_SECRET_KEYS=key)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.endswith("every secret is sealed with the first key\n")
+    assert invorto("secrets", "rotate", folder=tmp_path, DB_URL=postgres_url).returncode == 2
 
 
 @pytest.mark.parametrize("arguments", [("migrate",), ("tenant", "create", "x")], ids=" ".join)

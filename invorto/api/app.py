@@ -13,22 +13,52 @@ from quart import Response, request
 from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
-from invorto.api import agents, calls, events, health, metrics, recordings, reference, timelines
+from invorto.api import (
+    agents,
+    audit,
+    calls,
+    events,
+    health,
+    keys,
+    metrics,
+    recordings,
+    reference,
+    tenants,
+    timelines,
+    tokens,
+)
 from invorto.api.auth import Gate
 from invorto.api.bodies import MAX_BODY, ApiRequest, request_id
 from invorto.api.cors import Cors
 from invorto.api.deps import ApiDeps
 from invorto.api.problems import BadRequest, problem_answer
-from invorto.errors import NotFound
+from invorto.errors import Forbidden, NotFound
 
 log = structlog.get_logger(__name__)
 
 PATIENCE = 30.0
 """Seconds from a request's head to the beginning of its answer, its body and both stores included."""
+_NOUNS = (
+    health,
+    metrics,
+    agents,
+    calls,
+    timelines,
+    recordings,
+    events,
+    tokens,
+    keys,
+    tenants,
+    audit,
+)
+"""Modules of routes, each with a `blueprint`."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PLACE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _QUIET = ("/health", "/metrics", "/docs")
 """Asked every few seconds by machines: not worth a line of the log."""
+
+_FOR_ALL = ("/health", "/telephony/")
+"""What `API_ALLOWED_IPS` is not about: load balancers, and carriers, who have lists and signatures of their own."""
 
 
 class Api(QuartTrio):
@@ -50,15 +80,15 @@ def make_app(deps: ApiDeps) -> QuartTrio:
     app.debug = False
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    gate = Gate(deps.database)
-    for noun in (health, metrics, agents, calls, timelines, recordings, events):
+    gate = Gate.of(deps.config, deps.database)
+    for noun in _NOUNS:
         app.register_blueprint(noun.blueprint(deps, gate))
     app.register_blueprint(reference.blueprint(app, gate))
-    _frame(app, deps)
+    _frame(app, deps, gate)
     return app
 
 
-def _frame(app: QuartTrio, deps: ApiDeps) -> None:
+def _frame(app: QuartTrio, deps: ApiDeps, gate: Gate) -> None:
     """Put around every route what all have in common."""
     cors = Cors.of(deps.config.network)
     counter = Counter(
@@ -68,6 +98,8 @@ def _frame(app: QuartTrio, deps: ApiDeps) -> None:
     @app.before_request
     async def look() -> Response | None:
         _readable()
+        if not request.path.startswith(_FOR_ALL) and not gate.proxies.allows(gate.client(request)):
+            raise Forbidden("this address may not ask here")
         return cors.preflight(request)
 
     @app.errorhandler(Exception)

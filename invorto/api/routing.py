@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from http import HTTPStatus
-from typing import Any, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 import attrs
 from quart import Blueprint, Response, request
@@ -45,6 +45,10 @@ class Operation:
     status: int = 200
     errors: Sequence[str] = ()
     """Codes of refusals besides those that every route has."""
+    secret: bool = False
+    """Whether the answer holds something that is shown this once."""
+    rate: Literal["read", "write", "token"] | None = None
+    """How it is counted against the key's limits; None: by its method."""
     also: Sequence[int] = ()
     """Other good answers of the same shape, such as 206."""
 
@@ -107,7 +111,7 @@ class Routes(Blueprint):
         @wraps(view)
         async def served(**names: Any) -> Response:
             if operation.needs is not None:
-                caller = await self.gate.admit(request, operation.needs)
+                caller = await self.gate.admit(request, operation.needs, names)
                 if "caller" in takes:
                     names["caller"] = caller
             if operation.query is not None:

@@ -58,10 +58,10 @@ def text(most: int, *, least: int = 0) -> Rule:
 
 
 def count(most: int) -> Rule:
-    """Hold a list or an object to a number of entries."""
+    """Hold a list or an object to a number of entries; None passes."""
 
-    def rule(_: object, __: attrs.Attribute[Any], value: Collection[Any]) -> None:
-        if len(value) > most:
+    def rule(_: object, __: attrs.Attribute[Any], value: Collection[Any] | None) -> None:
+        if value is not None and len(value) > most:
             raise ValueError(f"must have at most {most} entries")
 
     return Told(rule, {"maxItems": most, "maxProperties": most})

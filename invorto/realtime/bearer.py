@@ -20,6 +20,7 @@ MAX_JWT = 8192
 MAX_LIFE = 24 * 3600
 """Seconds from now to `exp`."""
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SUBJECT = re.compile(r"[A-Za-z0-9_.@:|+-]{1,128}")
 SKEW = 60
 """Seconds that the provider's clock may be ahead of ours."""
 
@@ -30,6 +31,8 @@ class Claims:
 
     tenant: str
     role: Literal["operator", "admin", "dev", "analyst"]
+    subject: str | None = None
+    """Whom the provider names, as far as that can stand in a log."""
     agent_id: str | None = None
     call_id: str | None = None
     allow: frozenset[str] | None = None
@@ -41,6 +44,7 @@ class _Body(msgspec.Struct, rename="camel"):
     role: Literal["operator", "admin", "dev", "analyst"]
     exp: float
     nbf: float | None = None
+    sub: str | None = None
     agent_id: str | None = None
     call_id: str | None = None
     allow: list[str] | None = None
@@ -71,6 +75,7 @@ def read_jwt(text: str, key: RSAPublicKey, now: float) -> Claims:
     return Claims(
         tenant=body.tenant,
         role=body.role,
+        subject=body.sub if body.sub and _SUBJECT.fullmatch(body.sub) else None,
         agent_id=body.agent_id or None,
         call_id=body.call_id or None,
         allow=allow,

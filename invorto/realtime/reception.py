@@ -24,6 +24,7 @@ from invorto.realtime.head import Request
 from invorto.realtime.knock import Admission, Porter, TurnedAway, knock, refuse
 from invorto.realtime.livecall import LiveCall
 from invorto.realtime.protocol import SUBPROTOCOL, Connected, ErrorMessage
+from invorto.realtime.revoking import Holds
 from invorto.realtime.socket import VoiceSocket
 from invorto.realtime.web import LEAD, WebLine
 
@@ -41,20 +42,23 @@ class Reception:
     limits: Limits
     defaults: Mapping[str, Any]
     """The installation's defaults of an agent."""
+    holds: Holds
+    """What each key holds open."""
 
     async def answer(self, request: Request, upgrade: Upgrade) -> None:
         """Serve one socket until its call or itself is over."""
         async with upgrade.accept(choose_subprotocol(request)) as socket:
             try:
-                line, live, listening = await self._admit(request, socket)
+                line, live, listening, key_id = await self._admit(request, socket)
             except PeerError as refused:
                 log.info("socket_refused", code=refused.close_code, reason=refused.reason)
                 await refuse(socket, refused, self.house.wall())
                 return
-            with structlog.contextvars.bound_contextvars(call_id=live.id, tenant_id=live.call.tenant_id):
+            bound = structlog.contextvars.bound_contextvars(call_id=live.id, tenant_id=live.call.tenant_id)
+            with bound, self.holds.holding(key_id, line):
                 await live.serve(line, listening=listening)
 
-    async def _admit(self, request: Request, socket: VoiceSocket) -> tuple[WebLine, LiveCall, bool]:
+    async def _admit(self, request: Request, socket: VoiceSocket) -> tuple[WebLine, LiveCall, bool, str | None]:
         with trio.move_on_after(self.house.deadlines.admission):
             admission = await knock(request, self.porter)
             call_id = admission.handshake.call_id
@@ -67,7 +71,8 @@ class Reception:
             if live is None:
                 live = await self._begin(admission)
             try:
-                return self._welcome(admission, socket, live, joined=joined), live, listening
+                line = self._welcome(admission, socket, live, joined=joined)
+                return line, live, listening, admission.credential.key_id
             except Exception as error:
                 if not joined:
                     live.fail(error)  # it would wait for a line that never comes

@@ -23,7 +23,7 @@ class StoredKeys:
 
     async def get(self, tenant_id: str, key_id: str) -> KeyRecord | None:
         """Look up a tenant's key by its id."""
-        return next((key for key in await keys.listing(self.db, tenant_id) if key.id == key_id), None)
+        return await keys.get(self.db, tenant_id, key_id)
 
 
 @attrs.frozen

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
@@ -63,21 +64,36 @@ async def find(db: Database, key: str) -> KeyRecord | None:
     return _record(row)
 
 
-async def listing(db: Database, tenant_id: str) -> list[KeyRecord]:
-    """Give the tenant's keys, the oldest first, revoked ones too."""
+async def listing(db: Database, tenant_id: str, *, operators: bool = False) -> list[KeyRecord]:
+    """Give the tenant's keys, the newest first, revoked ones too; those of *operators* only where an operator asks."""
+    if operators:
+        return [_record(row) for row in await system.keys_of(db, tenant_id)]
     async with db.tenant(tenant_id) as work:
-        return [_record(row) for row in await work.fetch("SELECT * FROM keys ORDER BY created_at, id")]
+        return [_record(row) for row in await work.fetch("SELECT * FROM keys ORDER BY created_at DESC, id DESC")]
 
 
-async def revoke(db: Database, tenant_id: str, id: str) -> KeyRecord:
-    """Make a key open nothing from now on; twice is no error. `NotFound`."""
-    async with db.tenant(tenant_id) as work:
-        row = await work.fetchrow(
-            "UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING *", id
-        )
+async def get(db: Database, tenant_id: str, id: str) -> KeyRecord | None:
+    """Give one of the tenant's keys, an operator's too, or None."""
+    return next((key for key in await listing(db, tenant_id, operators=True) if key.id == id), None)
+
+
+async def revoke(db: Database, tenant_id: str, id: str, *, operators: bool = False) -> KeyRecord:
+    """Make a key open nothing from now on; twice is no error. `NotFound`: none, or an operator's without *operators*."""
+    if operators:
+        row = await system.revoke_key(db, tenant_id, id)
+    else:
+        async with db.tenant(tenant_id) as work:
+            row = await work.fetchrow(
+                "UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING *", id
+            )
     if row is None:
         raise NotFound(f"no key {id}")
     return _record(row)
+
+
+async def revoked_among(db: Database, ids: Collection[str]) -> set[str]:
+    """Tell which of these keys, of any tenant, count no longer."""
+    return set(await system.revoked_among(db, list(ids))) if ids else set()
 
 
 def _record(row: Record) -> KeyRecord:

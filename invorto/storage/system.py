@@ -52,14 +52,77 @@ async def add_tenant(db: Database, tenant_id: str, name: str, settings: Mapping[
         raise Conflict(f"there is a tenant {tenant_id} already") from error
 
 
-async def add_tenant_and_key(db: Database, tenant: tuple[str, str], key: tuple[str, str, str, bytes]) -> Record:
-    """Add a tenant (id, name) and its first key (id, role, name, digest), both or neither; give the tenant's row."""
+async def add_tenant_and_key(
+    db: Database, tenant: tuple[str, str, Mapping[str, Any]], key: tuple[str, str, str, bytes]
+) -> Record:
+    """Add a tenant (id, name, settings) and its first key (id, role, name, digest), both or neither; give its row."""
     async with _everybody(db) as work:
-        row = await work.one("INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING *", *tenant)
+        row = await work.one("INSERT INTO tenants (id, name, settings) VALUES ($1, $2, $3) RETURNING *", *tenant)
         await work.execute(
             "INSERT INTO keys (tenant_id, id, role, name, digest) VALUES ($1, $2, $3, $4, $5)", tenant[0], *key
         )
     return row
+
+
+async def change_tenant(db: Database, tenant_id: str, name: str | None, settings: Mapping[str, Any] | None) -> Record:
+    """Change a tenant's name, its settings, or both; `NotFound`."""
+    async with _everybody(db) as work:
+        row = await work.fetchrow(
+            "UPDATE tenants SET name = coalesce($2, name), settings = coalesce($3, settings) WHERE id = $1 RETURNING *",
+            tenant_id, name, settings,
+        )  # fmt: skip
+    if row is None:
+        raise NotFound(f"no tenant {tenant_id}")
+    return row
+
+
+async def tenant_page(db: Database, search: str | None, most: int, skip: int) -> tuple[list[Record], int]:
+    """Give some rows of tenants, the newest first, and how many there are in all; *search* is a pattern for ILIKE."""
+    where = "$1::text IS NULL OR name ILIKE $1 OR id ILIKE $1"
+    async with _everybody(db) as work:
+        total = await work.fetchval(f"SELECT count(*) FROM tenants WHERE {where}", search)  # noqa: S608
+        rows = await work.fetch(
+            f"SELECT * FROM tenants WHERE {where} ORDER BY created_at DESC, id DESC LIMIT {most} OFFSET {skip}",  # noqa: S608
+            search,
+        )
+    return rows, total
+
+
+async def add_deed(db: Database, id: str, deed: Mapping[str, Any]) -> None:
+    """Write a row of audit."""
+    async with _everybody(db) as work:
+        await work.execute(
+            "INSERT INTO audit (id, tenant_id, actor, role, action, target, request_id, address, details)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            id, deed["tenant_id"], deed["actor"], deed["role"], deed["action"], deed["target"], deed["request_id"],
+            deed["address"], deed["details"],
+        )  # fmt: skip
+
+
+async def keys_of(db: Database, tenant_id: str) -> list[Record]:
+    """Give a tenant's keys, the operators' among them, the newest first."""
+    async with _everybody(db) as work:
+        return await work.fetch("SELECT * FROM keys WHERE tenant_id = $1 ORDER BY created_at DESC, id DESC", tenant_id)
+
+
+async def revoke_key(db: Database, tenant_id: str, id: str) -> Record | None:
+    """Revoke any key of a tenant, an operator's too; None where there is none."""
+    async with _everybody(db) as work:
+        return await work.fetchrow(
+            "UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE tenant_id = $1 AND id = $2 RETURNING *",
+            tenant_id, id,
+        )  # fmt: skip
+
+
+async def revoked_among(db: Database, ids: Sequence[str]) -> list[str]:
+    """Give those of the keys that count no longer."""
+    async with _everybody(db) as work:
+        rows = await work.fetch(
+            "SELECT i.id FROM unnest($1::text[]) AS i (id) LEFT JOIN keys AS k ON k.id = i.id"
+            " WHERE k.id IS NULL OR k.revoked_at IS NOT NULL",
+            list(ids),
+        )
+    return [row["id"] for row in rows]
 
 
 async def tenants(db: Database) -> list[Record]:

@@ -11,7 +11,8 @@ import attrs
 from invorto.errors import NotFound
 from invorto.model.ids import new_id
 from invorto.storage import system
-from invorto.storage.keys import digest, new_key
+from invorto.storage.keys import KeyRole, digest, new_key
+from invorto.storage.listing import pattern, window
 from invorto.storage.postgres import Database, Record
 
 DEFAULT_TENANT = "t_default"
@@ -35,11 +36,30 @@ async def create(
     return _tenant(await system.add_tenant(db, id or new_id("t"), name, settings or {}))
 
 
-async def create_with_key(db: Database, name: str) -> tuple[Tenant, str]:
-    """Make a tenant and its first key, of the role ``admin``; the key cannot be had again."""
+async def create_with_key(
+    db: Database, name: str, settings: Mapping[str, Any] | None = None, role: KeyRole = "admin"
+) -> tuple[Tenant, str]:
+    """Make a tenant and its first key; the key cannot be had again."""
     key = new_key()
-    row = await system.add_tenant_and_key(db, (new_id("t"), name), (new_id("k"), "admin", "first", digest(key)))
+    row = await system.add_tenant_and_key(
+        db, (new_id("t"), name, settings or {}), (new_id("k"), role, "first", digest(key))
+    )
     return _tenant(row), key
+
+
+async def change(
+    db: Database, tenant_id: str, *, name: str | None = None, settings: Mapping[str, Any] | None = None
+) -> Tenant:
+    """Change a tenant's name, put its settings in the place of the old ones, or both; `NotFound`."""
+    return _tenant(await system.change_tenant(db, tenant_id, name, settings))
+
+
+async def listing(
+    db: Database, *, page: int = 1, limit: int = 20, search: str | None = None
+) -> tuple[list[Tenant], int]:
+    """Give one page of all tenants, the newest first, and how many there are: for the operator."""
+    rows, total = await system.tenant_page(db, pattern(search), *window(page, limit))
+    return [_tenant(row) for row in rows], total
 
 
 async def get(db: Database, tenant_id: str = DEFAULT_TENANT) -> Tenant:

@@ -42,7 +42,7 @@ async def test_revoked_key_opens_nothing(database: Database) -> None:
     assert await keys.find(database, key) is None
     assert await keys.find(database, other_key) == other
     assert await keys.revoke(database, DEFAULT, record.id) == revoked
-    assert await keys.listing(database, DEFAULT) == [revoked, other]
+    assert await keys.listing(database, DEFAULT) == [other, revoked]
 
 
 async def test_keys_belong_to_their_tenant(database: Database) -> None:
