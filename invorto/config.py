@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -16,7 +15,7 @@ import platformdirs
 
 from invorto.errors import UsageError
 
-type IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+type IPNetwork = IPv4Network | IPv6Network
 
 
 @attrs.frozen
@@ -89,14 +88,6 @@ def flag(text: str) -> bool:
 def words(text: str) -> tuple[str, ...]:
     """Parse a comma list."""
     return tuple(word for part in text.split(",") if (word := part.strip()))
-
-
-def networks(text: str) -> tuple[IPNetwork, ...]:
-    """Parse a comma list of addresses and CIDRs, of IPv4 and IPv6."""
-    try:
-        return tuple(ipaddress.ip_network(word) for word in words(text))
-    except ValueError as error:
-        raise ValueError(f"expected addresses and CIDRs such as 10.0.0.0/8 or 2001:db8::/32: {error}") from None
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

@@ -78,7 +78,7 @@ async def get(db: Database, tenant_id: str, id: str) -> KeyRecord | None:
 
 
 async def revoke(db: Database, tenant_id: str, id: str, *, operators: bool = False) -> KeyRecord:
-    """Make a key open nothing from now on; twice is no error. `NotFound`: none, or an operator's without *operators*."""
+    """Make a key open nothing from now on; twice is no error. `NotFound`; so an operator's is without *operators*."""
     if operators:
         row = await system.revoke_key(db, tenant_id, id)
     else:

@@ -14,14 +14,24 @@ from invorto.vault import Vault
 
 @attrs.frozen
 class Sealed:
-    """Columns of a table that hold what `Vault.seal` made, bound to the row's id."""
+    """A column that holds what `Vault.seal` made, bound to *bound* with the row's id in it."""
 
     table: str
-    columns: tuple[str, ...]
+    column: str
     purpose: Purpose
+    bound: str = "{id}"
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return f"{self.table}.{self.column}"
 
 
-SEALED: tuple[Sealed, ...] = ()
+SEALED: tuple[Sealed, ...] = (
+    Sealed("webhooks", "secret", "webhook-secrets", "{id}/secret"),
+    Sealed("webhooks", "previous_secret", "webhook-secrets", "{id}/secret"),
+    Sealed("webhooks", "headers", "webhook-secrets", "{id}/headers"),
+)
 """Everything that is sealed: `tests/storage/test_rotation.py` knows of every column of bytes that there is."""
 
 
@@ -30,22 +40,21 @@ async def rotate(db: Database, vault: Vault, sealed: Sequence[Sealed] = SEALED) 
     Seal again what an older key sealed, in all tenants; give how many secrets, by ``table.column``.
 
     Serving goes on meanwhile: a secret that is changed in between stays as it was changed. `UsageError` where none of
-    the keys opens a secret; what was sealed again before stays so.
+    the keys opens a secret; tenants that were done before stay so.
     """
-    found = {f"{one.table}.{column}": 0 for one in sealed for column in one.columns}
+    found = {one.name: 0 for one in sealed}
     for tenant in await tenants.everyone(db):
         async with db.tenant(tenant.id) as work:
             for one in sealed:
-                for column in one.columns:
-                    found[f"{one.table}.{column}"] += await _again(work, vault, one, column)
+                found[one.name] += await _again(work, vault, one)
     return found
 
 
-async def _again(work: Work, vault: Vault, sealed: Sealed, column: str) -> int:
-    count, table = 0, sealed.table
+async def _again(work: Work, vault: Vault, sealed: Sealed) -> int:
+    count, table, column = 0, sealed.table, sealed.column
     rows = await work.fetch(f"SELECT id, {column} AS kept FROM {table} WHERE {column} IS NOT NULL")  # noqa: S608
     for row in rows:
-        kept, bound = bytes(row["kept"]), str(row["id"])
+        kept, bound = bytes(row["kept"]), sealed.bound.format(id=row["id"])
         if not vault.stale(sealed.purpose, kept, bound=bound):
             continue
         plain = vault.unseal(sealed.purpose, kept, bound=bound)

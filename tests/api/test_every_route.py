@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from invorto.storage.aio import aio
-from tests.api.things import MAKERS, Known, routes
+from tests.api.things import MAKERS, PLAIN, Known, routes
 from tests.api.world import World
 
 RANK = {"analyst": 0, "dev": 1, "admin": 2, "operator": 3}
@@ -16,7 +16,7 @@ RANK = {"analyst": 0, "dev": 1, "admin": 2, "operator": 3}
 
 async def ids_of(world: World) -> dict[str, str]:
     """Make one of everything that paths name."""
-    return {name: await make(world) for name, make in MAKERS.items()}
+    return {**PLAIN, **{name: await make(world) for name, make in MAKERS.items()}}
 
 
 async def ask(world: World, route: Known, ids: dict[str, str], key: str | None, **headers: str) -> Any:
@@ -26,13 +26,14 @@ async def ask(world: World, route: Known, ids: dict[str, str], key: str | None, 
 
 async def test_every_parameter_is_known(world: World) -> None:
     """Whatever a path names can be made, so that no route escapes what follows: add a line to `MAKERS`."""
-    unknown = {(route.path, name) for route in routes(world) for name in route.parameters if name not in MAKERS}
+    guarded = [route for route in routes(world) if route.role is not None]
+    unknown = {(route.path, name) for route in guarded for name in route.parameters if name not in {*MAKERS, *PLAIN}}
     assert unknown == set()
 
 
 async def test_nobody_gets_in(world: World) -> None:
     """Without a key, or with one of nobody, every route that needs one answers 401."""
-    ids = dict.fromkeys(MAKERS, "x")
+    ids = dict.fromkeys({*MAKERS, *PLAIN}, "x")
     for route in routes(world):
         if route.role is not None:
             for headers in ({}, {"X-Api-Key": "inv_live_of_nobody_at_all"}, {"Authorization": "Bearer a.b.c"}):
@@ -42,7 +43,7 @@ async def test_nobody_gets_in(world: World) -> None:
 
 async def test_each_role_may_what_it_may(world: World) -> None:
     """Roles below the one that is documented get 403 before anything is read; that one and those above do not."""
-    ids = {name: f"{name}-none" for name in MAKERS}
+    ids = {name: f"{name}-none" for name in {*MAKERS, *PLAIN}}
     for route in routes(world):
         if route.role is not None:
             for role, rank in RANK.items():
@@ -56,7 +57,7 @@ async def test_each_role_may_what_it_may(world: World) -> None:
 async def test_another_tenant_sees_and_changes_nothing(world: World, postgres_url: str) -> None:
     """To another tenant's admin our things are not there, in lists and by name, and stay as they are."""
     ids = await ids_of(world)
-    ours = {name: id for name, id in ids.items() if not id.startswith("t_")}
+    ours = {name: id for name, id in ids.items() if name in MAKERS and name != "tenantId"}
     before = await kept(postgres_url)
     for route in routes(world):
         if route.role is None or route.role == "operator":
@@ -82,7 +83,8 @@ async def kept(url: str) -> dict[str, str]:
     try:
         tables = await aio(
             connection.fetch,
-            "SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
+            "SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a"
+            " ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
             " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace",
         )
         found: dict[str, str] = {}

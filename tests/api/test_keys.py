@@ -32,7 +32,7 @@ async def test_a_revoked_key_opens_nothing(world: World) -> None:
 
 
 async def test_nobody_makes_more_than_they_are(world: World) -> None:
-    """An admin makes no operator and no key of another tenant, and does not see or revoke operators; an operator may."""
+    """An admin makes no operator, no key of another tenant, and revokes no operator; an operator may."""
     for body in ({"name": "x", "role": "operator"}, {"name": "x", "tenantId": world.other_tenant}):
         assert (await world.ask("POST", "/v1/keys", body, key="admin")).status == 403
         made = await world.ask("POST", "/v1/keys", body, key="operator")

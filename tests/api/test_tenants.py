@@ -7,7 +7,8 @@ import pytest
 from tests.api.world import World
 
 WHOLE = {
-    "name": "Acme", "maxConcurrentCalls": 20, "guaranteedCalls": 5, "dailyCapInr": "2500.50", "timezone": "Europe/Paris",
+    "name": "Acme", "maxConcurrentCalls": 20, "guaranteedCalls": 5, "dailyCapInr": "2500.50",
+    "timezone": "Europe/Paris",
     "allowedOrigins": ["https://app.acme.example"], "toolHosts": ["api.acme.example", "*.tools.acme.example"],
 }  # fmt: skip
 

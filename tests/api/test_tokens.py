@@ -91,7 +91,7 @@ async def test_without_a_key_of_the_installation(world: World) -> None:
 
 
 async def test_rs256_tokens(guarded: World) -> None:
-    """They say tenant and role as a key does, for no longer than they hold; what is bound to one call reads that alone."""
+    """They say tenant and role as a key does, while they hold; one that is bound to a call reads that alone."""
     kept = await an_agent(guarded.database)
     call = await a_call(guarded.database, kept)
     ask = guarded.ask

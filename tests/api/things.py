@@ -38,9 +38,10 @@ MAKERS: Mapping[str, Callable[[World], Awaitable[str]]] = {
     "callId": _call,
     "keyId": _key,
     "tenantId": _tenant,
-    "name": _tenant,
 }
 """How to make what a path parameter names, in the default tenant. A route with a new parameter needs a line here."""
+PLAIN: Mapping[str, str] = {"name": "x", "version": "1", "carrier": "twilio"}
+"""Parameters that name nothing of a tenant's."""
 
 
 @attrs.frozen(kw_only=True)
