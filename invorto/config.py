@@ -320,6 +320,10 @@ class Conversation:
     endpointing_min_words: int = setting(
         "ENDPOINTING_MIN_WORDS", default="2", parse=whole(0, 10), meaning="fewer words than this lengthen the pause"
     )
+    endpointing_model: str | None = setting(
+        "ENDPOINTING_MODEL", parse=maybe(str),
+        meaning="engine that judges pauses by their sound beside the silence: `smart-turn`; none: words alone",
+    )  # fmt: skip
     emotion_window_ms: int = setting(
         "EMOTION_WINDOW_MS", default="250", parse=whole(20, 10_000), meaning="milliseconds of an emotion window"
     )

@@ -241,6 +241,7 @@ class _Ground:
             stt=engines.stt(stt),
             llm=engines.llm(agent.llm.providers[0]),
             tts=voice if tts == EXACT else CachedTts(voice, self.spoken),
+            turn=engines.turn,
             local="local" in {stt, tts},
         )
 

@@ -56,7 +56,8 @@ async def check_engines(config: Config) -> int:
     for trial in trials:
         mark = Text("✗", style="red") if trial.wrong else Text("✓", style="green")
         told = Text(trial.wrong, style="red") if trial.wrong else Text(trial.version)
-        price = "" if trial.kind == "vad" else price_of(trial.kind, trial.name, trial.version)
+        kind = trial.kind
+        price = price_of(kind, trial.name, trial.version) if kind not in ("vad", "turn") else ""
         times = (_millis(each) for each in (trial.first, trial.again, trial.whole))
         table.add_row(mark, f"{trial.kind} {trial.name}", told, *times, price)
     console.print(table)
@@ -89,7 +90,7 @@ async def _tried(kind: Kind, name: str, engines: Engines, agent: AgentConfig) ->
     health = next(one for one in engines.health() if (one.kind, one.name) == (kind, name))
     if not health.ready:
         return Trial(kind, name, wrong="it does not load: `invorto check --log warning` tells more")
-    if kind == "vad":
+    if kind in {"vad", "turn"}:
         return Trial(kind, name, health.version)
     try:
         with trio.fail_after(PATIENCE):

@@ -14,10 +14,11 @@ import trio
 
 from invorto.errors import InvortoError, StoreUnavailable, first_of
 from invorto.model.agent import AgentConfig
-from invorto.model.call import Call, EndReason
+from invorto.model.call import Call, Direction, EndReason
 from invorto.model.event_ids import EventClock
 from invorto.model.record import FinishedCall
 from invorto.observability.metrics import Metrics
+from invorto.realtime.beep import BeepDetector
 from invorto.realtime.capacity import Capacity
 from invorto.realtime.closing import begun
 from invorto.realtime.conversation import Conversation
@@ -31,6 +32,7 @@ from invorto.realtime.onsets import Onsets
 from invorto.realtime.recording import Recorder, Recording
 from invorto.realtime.teller import FactSink, Teller, TimelineSink
 from invorto.realtime.tools import Toolbox
+from invorto.realtime.voicemail import Screen
 from invorto.realtime.voices import Voices
 from invorto.speech.ports import Tts
 
@@ -243,8 +245,18 @@ class _Life:
 
     async def _open_ears(self, stack: AsyncExitStack, conversation: Conversation) -> Ears:
         rate, voices = self.ticket.rate, self.voices
-        ear = await stack.enter_async_context(voices.stt.listen(self.agent.stt, rate, conversation.post))
-        onsets = Onsets(ear, conversation.post, conversation.mouth.echo, self.house.measures.echo_withheld)
+        post, beeps = conversation.post, None
+        if self.agent.voicemail.detect and self.call.direction is not Direction.INBOUND:
+            screen = Screen(
+                settings=self.agent.voicemail, pass_on=post, note=self.teller.note, clock=trio.current_time,
+                began=self.began,
+            )  # fmt: skip
+            post, beeps = screen.post, BeepDetector(rate, screen.beep)
+        ear = await stack.enter_async_context(voices.stt.listen(self.agent.stt, rate, post))
+        turn = voices.turn.attach(rate, conversation.post) if voices.turn is not None else None
+        if turn is not None:
+            stack.callback(turn.close)
+        onsets = Onsets(ear, post, conversation.mouth.echo, self.house.measures.echo_withheld, turn)
         detector = voices.vad.attach(rate, onsets.notify)
         stack.callback(detector.close)
         detector.expect(self.agent.interruption.barge_in_ms)
@@ -254,4 +266,4 @@ class _Life:
             states = self.agent.emotion.states or settings.get("states", False)
             emotion = EmotionWindows(rate, self.teller.tell, **{**settings, "states": states})
             self.teller.watch.window = settings["window_ms"] / 1000
-        return Ears(detector, ear, onsets, self.recording, emotion)
+        return Ears(detector, ear, onsets, self.recording, emotion, turn, beeps)

@@ -168,6 +168,9 @@ class Conversation:
                 case t.Goodbye(number):
                     self.words.write_down(self.turns.take_text(), turn=number)
                     self._recite(self.mouth.open(number, now), self.agent.end_call.goodbye, nursery)
+                case t.LeaveMessage(number):
+                    self.words.write_down(self.turns.take_text(), turn=number)
+                    self._recite(self.mouth.open(number, now), self.agent.voicemail.message, nursery)
                 case t.Hush(number):
                     self._hush(number, now)
                 case t.Resume(number):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from invorto.realtime.beep import BeepDetector
 from invorto.realtime.emotion import EmotionWindows
 from invorto.realtime.onsets import Onsets
 from invorto.realtime.recording import Recording
-from invorto.speech.ports import Samples, SttStream, VadStream
+from invorto.speech.ports import Samples, SttStream, TurnEar, VadStream
 
 
 @attrs.define
@@ -19,6 +20,8 @@ class Ears:
     onsets: Onsets
     recording: Recording | None
     emotion: EmotionWindows | None
+    turn: TurnEar | None = None
+    beeps: BeepDetector | None = None
     deaf: bool = False
     """Whether the conversation is paused: then nothing is heard, and nothing recorded."""
 
@@ -31,8 +34,12 @@ class Ears:
         self.onsets.hear(samples, at)
         self.vad.push(samples, at)
         self.stt.push(samples)
+        if self.turn is not None:
+            self.turn.push(samples)
         if self.emotion is not None:
             self.emotion.push(samples)
+        if self.beeps is not None:
+            self.beeps.push(samples)
 
     def pause(self, at: float) -> None:
         """Hear nothing from now on."""

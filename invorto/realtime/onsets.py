@@ -8,7 +8,7 @@ import attrs
 
 from invorto.audio.echo import ALIKE, WINDOW, Echo
 from invorto.realtime.turns import Event
-from invorto.speech.ports import Samples, SpeechBegan, SpeechPaused, SttStream
+from invorto.speech.ports import Samples, SpeechBegan, SpeechPaused, SttStream, TurnEar
 
 STILL_ALIKE = 0.4
 """Likeness below which what was held back may be somebody who speaks over it."""
@@ -31,6 +31,8 @@ class Onsets:
     echo: Echo
     withheld: Callable[[], None] = lambda: None
     """Told of each onset that was taken for the agent's own voice."""
+    turn: TurnEar | None = None
+    """Judges the pauses, where there is a model that does."""
     _held: SpeechBegan | None = attrs.field(default=None, init=False)
     _heard_at: float = attrs.field(default=0.0, init=False)
     _look_at: float = attrs.field(default=0.0, init=False)
@@ -49,6 +51,8 @@ class Onsets:
             case SpeechPaused():
                 self.ear.speech_paused(event.at)
                 self.post(event)
+                if self.turn is not None:
+                    self.turn.paused(event.at)
 
     @property
     def held(self) -> bool:
@@ -70,3 +74,5 @@ class Onsets:
     def _began(self, event: SpeechBegan) -> None:
         self.ear.speech_began(event.at)
         self.post(event)
+        if self.turn is not None:
+            self.turn.began(event.at)

@@ -12,7 +12,8 @@ The floor passes like this::
                          │                        speech │   │ no word that counts: resume
                          └──── a word that counts ─── HUSHED ┘
 
-Any of them is HELD while the client pauses the conversation, and CLOSED for good once somebody hangs up.
+MACHINE is an answering machine's greeting, after which the agent leaves its message. Any of them is HELD while the
+client pauses the conversation, and CLOSED for good once somebody hangs up.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import attrs
 from invorto.model.agent import AgentConfig, Endpointing, Interruption, Silence
 from invorto.model.call import EndReason
 from invorto.realtime.endpointing import patience, wait_function, words_of
-from invorto.speech.ports import Final, Partial, SpeechBegan, SpeechPaused
+from invorto.speech.ports import Final, GoesOn, Partial, SpeechBegan, SpeechPaused
 
 
 class Floor(enum.Enum):
@@ -36,6 +37,7 @@ class Floor(enum.Enum):
     CALLER = enum.auto()
     AGENT = enum.auto()
     HUSHED = enum.auto()
+    MACHINE = enum.auto()
     HELD = enum.auto()
     CLOSED = enum.auto()
 
@@ -103,6 +105,16 @@ class Leave:
 
 
 @attrs.frozen
+class MachineAnswered:
+    """A machine answers: hear its greeting out, then leave the agent's message and hang up."""
+
+
+@attrs.frozen
+class Beeped:
+    """A tone is over: a machine that answers records from here on."""
+
+
+@attrs.frozen
 class CallerLeft:
     """The far end is gone."""
 
@@ -123,6 +135,9 @@ type Event = (
     | Held
     | Leave
     | CallerLeft
+    | GoesOn
+    | MachineAnswered
+    | Beeped
 )
 
 # -- what is to be done ---------------------------------------------------------------------------
@@ -159,6 +174,13 @@ class Goodbye:
 
 
 @attrs.frozen
+class LeaveMessage:
+    """Say the message for a machine that answered; `HangUp` follows when it has been played."""
+
+    turn: int
+
+
+@attrs.frozen
 class Hush:
     """Fall silent at once, ready to go on."""
 
@@ -186,7 +208,7 @@ class HangUp:
     reason: EndReason
 
 
-type Act = Reply | Say | Nudge | Goodbye | Hush | Resume | Cancel | HangUp
+type Act = Reply | Say | Nudge | Goodbye | LeaveMessage | Hush | Resume | Cancel | HangUp
 
 FINAL_WAIT = 4.0
 """Seconds after a pause that a transcript is waited for; then the partial one counts, of which the end is missing."""
@@ -194,6 +216,12 @@ VERDICT_WAIT = 0.7
 """Seconds more that a hush lasts while the caller is still speaking and no word has come yet."""
 GOODBYE_LIMIT = 5.0
 """Seconds that a goodbye may take."""
+MACHINE_SILENCE = 2.0
+"""Seconds of silence after a machine's greeting that count as its tone, where none was heard."""
+MACHINE_LIMIT = 40.0
+"""Seconds after which a machine that goes on and on is spoken over."""
+MESSAGE_LIMIT = 120.0
+"""Seconds that a message for a machine may take."""
 EARLY_ANSWER = 1.5
 """A word said this long before the end of the agent's question answers it, backchannel or not."""
 
@@ -215,8 +243,8 @@ class Rules:
         wait = wait_function(agent.endpointing.wait_function)
         return cls(agent.endpointing, agent.interruption, agent.silence, wait, ignored)
 
-    def counts(self, text: str) -> bool:
-        """Tell whether *text* takes the floor, or only shows that somebody listens."""
+    def counts(self, text: str, *, more: bool = False) -> bool:
+        """Tell whether *text* takes the floor, or only shows that somebody listens; *more*: it may not be all yet."""
         said = tuple(words_of(text))
         if not said or len(said) < self.interruption.min_words:
             return False
@@ -227,7 +255,7 @@ class Rules:
                     place = end
                     break
             else:
-                return True
+                return not more or not any(phrase[: len(said) - place] == said[place:] for phrase in self.ignored)
         return False
 
 
@@ -246,6 +274,8 @@ class TurnTaker:
     speaking: bool = attrs.field(default=False, init=False)
     """Whether the caller is speaking."""
     _owed: int = attrs.field(default=0, init=False)
+    _goes_on: float | None = attrs.field(default=None, init=False)
+    _machine_since: float = attrs.field(default=math.inf, init=False)
     _words: list[str] = attrs.field(factory=list, init=False)
     _partial: str = attrs.field(default="", init=False)
     _unanswered: bool = attrs.field(default=False, init=False)
@@ -276,6 +306,8 @@ class TurnTaker:
                 due = min(self._end_of_turn(), self._given_up())
             case Floor.HUSHED:
                 due = self._verdict_due()
+            case Floor.MACHINE:
+                due = self._message_due()
             case Floor.AGENT | Floor.HELD:  # pragma: no branch - there is no other
                 due = self._leave_by
         return due if self._leaving else min(due, self.ends_at)
@@ -308,7 +340,7 @@ class TurnTaker:
                 return self._paused(at)
             case Partial(text):
                 self._partial = text
-                return self._weigh(self.text, now)
+                return self._weigh(self.text, now, more=True)
             case Final(text):
                 self._owed, self._partial = max(self._owed - 1, 0), ""
                 if text.strip():
@@ -321,21 +353,19 @@ class TurnTaker:
             case Listen():
                 self._open(now)
                 return ()
-            case AudioBegan(turn):
-                self._audible = self._audible or turn == self.turn
-                return ()
-            case Working(turn, on):
-                self._working = on and turn == self.turn
-                return ()
+            case AudioBegan() | Working():
+                return self._progress(event)
             case PlayedOut() as played:
                 return self._played_out(played, now)
-            case Held(on):  # pragma: no branch - there is no other
+            case Held(on):
                 return self._hold(now) if on else self._unhold(now)
+            case GoesOn() | MachineAnswered() | Beeped():  # pragma: no branch - there is no other
+                return self._surmised(event, now)
 
     # -- the caller -------------------------------------------------------------------------------
 
     def _began(self, now: float) -> tuple[Act, ...]:
-        self.speaking = True
+        self.speaking, self._goes_on = True, None
         match self.floor:
             case Floor.OPEN:
                 self._listen()
@@ -354,10 +384,10 @@ class TurnTaker:
 
     def _paused(self, at: float) -> tuple[Act, ...]:
         self._owed += self.speaking
-        self.speaking, self.paused_at = False, at
+        self.speaking, self.paused_at, self._goes_on = False, at, None
         return ()
 
-    def _weigh(self, text: str, now: float) -> tuple[Act, ...]:
+    def _weigh(self, text: str, now: float, *, more: bool = False) -> tuple[Act, ...]:
         if text:
             self._alone_since = now
         match self.floor:
@@ -365,13 +395,13 @@ class TurnTaker:
                 self.floor = Floor.CALLER
                 if not self.speaking:
                     self.paused_at = now
-            case Floor.HUSHED if self.rules.counts(text):
+            case Floor.HUSHED if self.rules.counts(text, more=more):
                 return self._yield_floor()
             case Floor.HUSHED if not self.speaking and not self._owed:
                 return self._release()
-            case Floor.HELD if self.rules.counts(text):
+            case Floor.HELD if self.rules.counts(text, more=more):
                 return self._take_from_held()
-            case Floor.AGENT if self._may_interrupt and (self._audible or self._working) and self.rules.counts(text):
+            case Floor.AGENT if self._interrupted_by(text, more=more):
                 hush = (Hush(self.turn),) if self._audible else ()
                 return (*hush, *self._yield_floor())
             case _:
@@ -384,7 +414,7 @@ class TurnTaker:
         if self.floor is Floor.HELD:
             self._typed_in_hold = self._typed_in_hold or bool(text)
             return self._take_from_held() if text else ()
-        if self.floor is Floor.AGENT and not self._may_interrupt:
+        if self.floor is Floor.MACHINE or (self.floor is Floor.AGENT and not self._may_interrupt):
             return ()
         if not text and not (self.text or self._unanswered):
             return ()
@@ -392,6 +422,14 @@ class TurnTaker:
         return (*hush, *self._drop_reply(), *self._answer(now))
 
     # -- the agent --------------------------------------------------------------------------------
+
+    def _progress(self, event: AudioBegan | Working) -> tuple[Act, ...]:
+        match event:
+            case AudioBegan(turn):
+                self._audible = self._audible or turn == self.turn
+            case Working(turn, on):  # pragma: no branch - there is no other
+                self._working = on and turn == self.turn
+        return ()
 
     def _played_out(self, played: PlayedOut, now: float) -> tuple[Act, ...]:
         if played.turn != self.turn or self.floor is not Floor.AGENT:
@@ -454,6 +492,8 @@ class TurnTaker:
         match self.floor:
             case Floor.HUSHED:
                 return self._release()
+            case Floor.MACHINE:
+                return self._leave_message(now)
             case Floor.CALLER if now >= self._end_of_turn():
                 self._owed = 0
                 if self.text or self._unanswered:
@@ -476,7 +516,9 @@ class TurnTaker:
             return self.paused_at + FINAL_WAIT
         if not self.text:
             return self.paused_at
-        return self.paused_at + patience(rules, self.text, asked=self._asked, wait=self.rules.wait)
+        return self.paused_at + patience(
+            rules, self.text, goes_on=self._goes_on, asked=self._asked, wait=self.rules.wait
+        )
 
     def _given_up(self) -> float:
         if self.speaking:
@@ -508,6 +550,8 @@ class TurnTaker:
         match self.floor:
             case Floor.AGENT:
                 return (Resume(self.turn),)
+            case Floor.MACHINE:
+                pass
             case _ if typed:
                 return self._answer(now)
             case Floor.OPEN if not self._words:
@@ -525,6 +569,7 @@ class TurnTaker:
 
     def _leave(self, reason: EndReason, now: float, *, goodbye: bool) -> tuple[Act, ...]:
         if self._leaving is not None and goodbye:
+            self._leave_by = min(self._leave_by, now + GOODBYE_LIMIT)  # a message for a machine may be longer
             return ()
         hush = (Hush(self.turn),) if self.floor is Floor.AGENT and self._audible else ()
         dropped = (*hush, *self._drop_reply())
@@ -537,7 +582,43 @@ class TurnTaker:
         self.floor = Floor.CLOSED
         return (HangUp(reason),)
 
+    # -- what others make of the sound ------------------------------------------------------------
+
+    def _surmised(self, event: GoesOn | MachineAnswered | Beeped, now: float) -> tuple[Act, ...]:
+        match event:
+            case GoesOn(probability, at):
+                if not self.speaking and at == self.paused_at:
+                    self._goes_on = probability
+                return ()
+            case MachineAnswered():
+                return self._hear_machine(now)
+            case Beeped():  # pragma: no branch - there is no other
+                return self._leave_message(now) if self.floor is Floor.MACHINE else ()
+
+    def _hear_machine(self, now: float) -> tuple[Act, ...]:
+        if self._leaving is not None or self.floor is Floor.MACHINE:
+            return ()
+        hush = (Hush(self.turn),) if self.floor is Floor.AGENT and self._audible else ()
+        dropped = self._drop_reply()
+        self._machine_since = now
+        if self.floor is Floor.HELD:
+            self._held_from = Floor.MACHINE
+        else:
+            self.floor = Floor.MACHINE
+        return (*hush, *dropped)
+
+    def _message_due(self) -> float:
+        latest = self._machine_since + MACHINE_LIMIT
+        return latest if self.speaking else min(latest, max(self.paused_at, self._machine_since) + MACHINE_SILENCE)
+
+    def _leave_message(self, now: float) -> tuple[Act, ...]:
+        self._leaving, self._leave_by = EndReason.VOICEMAIL, now + MESSAGE_LIMIT
+        return self._take(LeaveMessage, interruptible=False)
+
     # -- small ones -------------------------------------------------------------------------------
+
+    def _interrupted_by(self, text: str, *, more: bool) -> bool:
+        return self._may_interrupt and (self._audible or self._working) and self.rules.counts(text, more=more)
 
     @property
     def _may_interrupt(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from invorto.speech.ports import Llm, Stt, Tts, Vad
+from invorto.speech.ports import Llm, Stt, Tts, TurnModel, Vad
 
 
 @attrs.frozen(kw_only=True)
@@ -15,5 +15,7 @@ class Voices:
     stt: Stt
     llm: Llm
     tts: Tts
+    turn: TurnModel | None = None
+    """Judges pauses by their sound, where the installation has it."""
     local: bool = False
     """Whether they take this machine's cores."""

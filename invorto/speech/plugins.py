@@ -16,14 +16,15 @@ from invorto.errors import UsageError
 from invorto.model.agent import AgentConfig
 from invorto.speech.capacity import measure
 from invorto.speech.opening import Opening, Progress, silent
-from invorto.speech.ports import Llm, Stt, Tts, Vad
+from invorto.speech.ports import Llm, Stt, Tts, TurnModel, Vad
 
 log = structlog.get_logger(__name__)
 
-type Kind = Literal["stt", "llm", "tts", "vad"]
+type Kind = Literal["stt", "llm", "tts", "vad", "turn"]
 type Opener = Callable[[Opening], AbstractAsyncContextManager[Any]]
 
 KINDS: tuple[Kind, ...] = ("stt", "llm", "tts", "vad")
+"""What every call needs; `turn` is a hint that it may do without."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +95,11 @@ class Engines:
         name = next((name for kind, name in self._opened if kind == "vad"), "local")
         return self._get("vad", name)
 
+    @property
+    def turn(self) -> TurnModel | None:
+        """Give the model that judges pauses, where there is one."""
+        return next((engine for (kind, _), engine in self._opened.items() if kind == "turn"), None)
+
     def _get(self, kind: Kind, name: str) -> Any:
         try:
             return self._opened[kind, name]
@@ -144,6 +150,7 @@ def configured(config: Config) -> dict[Kind, tuple[str, ...]]:
     told = config.conversation
     return {
         "stt": words(told.stt_provider), "llm": words(told.llm_provider), "tts": words(told.tts_provider),
+        "turn": (told.endpointing_model,) if told.endpointing_model else (),
     }  # fmt: skip
 
 

@@ -69,6 +69,48 @@ class Vad(Protocol):
         ...
 
 
+# -- hearing whether somebody has finished ---------------------------------------------------------
+
+
+@attrs.frozen
+class GoesOn:
+    """How likely it is, 0 to 1, that the caller who paused at *at* goes on."""
+
+    probability: float
+    at: float
+
+
+class TurnEar(Protocol):
+    """One caller's voice, for a model that judges each pause."""
+
+    def push(self, samples: Samples) -> None:
+        """Take in audio; never blocks."""
+        ...
+
+    def began(self, at: float) -> None:
+        """Told by the detector, in Trio time: a judgement of the pause before is no longer wanted."""
+        ...
+
+    def paused(self, at: float) -> None:
+        """Told by the detector: a `GoesOn` may follow, or not."""
+        ...
+
+    def close(self) -> None:
+        """Forget the caller; harmless twice."""
+        ...
+
+
+class TurnModel(Protocol):
+    """Judges by the sound whether callers have finished: a hint beside the silence."""
+
+    name: str
+    version: str
+
+    def attach(self, rate: int, hear: Callable[[GoesOn], None]) -> TurnEar:
+        """Listen to a caller at *rate*; *hear* must neither block nor raise, and is not called once it is closed."""
+        ...
+
+
 # -- hearing what is said -------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ from invorto.realtime.live import LiveCalls
 from invorto.realtime.livecall import LiveCall
 from invorto.realtime.slots import Caps
 from invorto.realtime.voices import Voices
-from invorto.speech.ports import Llm, Samples, Stt, Tts
+from invorto.speech.ports import Llm, Samples, Stt, Tts, TurnModel
 from invorto.speech.scripted import Script, ScriptedLlm, ScriptedStt, ScriptedTts, Timetable
 from invorto.speech.vad.level import LevelVad
 from invorto.storage.fake_leases import FakeLeases, LeaseBook
@@ -113,6 +113,10 @@ class MemoryLine:
     def drop(self, code: int | None = None) -> None:
         """Hang up, or be lost."""
         self._send.send_nowait(HungUp(code))
+
+    def hear(self, samples: Samples) -> None:
+        """Bring a frame of the caller's."""
+        self._send.send_nowait(samples)
 
     async def speak(self, seconds: float) -> None:
         """Make a speech-like sound, in real time."""
@@ -217,6 +221,8 @@ async def open_house(
     stt: Callable[[Timetable, Script], Stt] | None = None,
     llm: Llm | None = None,
     tts: Tts | None = None,
+    turn: TurnModel | None = None,
+    voices: Voices | None = None,
     limit: int = 10,
     deadlines: Deadlines | None = None,
     recorder: Any = None,
@@ -224,11 +230,12 @@ async def open_house(
     """Open what calls share, all of it in memory."""
     told = script if isinstance(script, Script) else Script.parse(dict(script or {}))
     timetable, books = Timetable(), Books()
-    voices = Voices(
+    voices = voices or Voices(
         vad=LevelVad(),
         stt=stt(timetable, told) if stt else ScriptedStt(told, timetable),
         llm=llm or ScriptedLlm(told),
         tts=tts or ScriptedTts(told),
+        turn=turn,
     )
 
     async def choose(_: AgentConfig) -> Voices:

@@ -16,6 +16,7 @@ from invorto.model.call import EndReason
 from invorto.realtime.turns import (
     Act,
     AudioBegan,
+    Beeped,
     CallerLeft,
     Cancel,
     Event,
@@ -25,7 +26,9 @@ from invorto.realtime.turns import (
     Held,
     Hush,
     Leave,
+    LeaveMessage,
     Listen,
+    MachineAnswered,
     Nudge,
     PlayedOut,
     Reply,
@@ -37,7 +40,7 @@ from invorto.realtime.turns import (
     Typed,
     Working,
 )
-from invorto.speech.ports import Final, Partial, SpeechBegan, SpeechPaused
+from invorto.speech.ports import Final, GoesOn, Partial, SpeechBegan, SpeechPaused
 
 
 def taker(**changes: object) -> TurnTaker:
@@ -167,6 +170,28 @@ def test_patience_follows_the_words(text: str, pause: float) -> None:
     play(turns, [(0.0, Listen())])
     said(turns, text, 1.0, 2.0)
     assert turns.deadline == pytest.approx(2.0 + pause)
+
+
+@pytest.mark.parametrize(("goes_on", "deadline"), [(0.9, 2.72), (0.5, 2.22), (0.1, 2.165)])
+def test_a_hint_moves_the_end_of_a_turn(goes_on: float, deadline: float) -> None:
+    """Whoever sounds like going on is waited for, whoever sounds finished is answered sooner; in doubt, neither."""
+    turns = taker()
+    play(turns, [(0.0, Listen())])
+    said(turns, "I want a table for two", 1.0, 2.0)
+    play(turns, [(2.12, GoesOn(goes_on, 2.0))])
+    assert turns.deadline == pytest.approx(deadline)
+
+
+def test_a_hint_about_another_pause_counts_for_nothing() -> None:
+    """What is said about a pause that is over moves nothing, nor what comes while the caller speaks."""
+    turns = taker()
+    play(turns, [(0.0, Listen())])
+    said(turns, "I want a table for two", 1.0, 2.0)
+    play(turns, [(2.1, GoesOn(0.9, 1.5))])
+    assert turns.deadline == pytest.approx(2.22)
+    play(turns, [(2.12, GoesOn(0.9, 2.0)), (2.3, SpeechBegan(2.25)), (2.32, GoesOn(0.9, 2.0))])
+    play(turns, [(2.9, SpeechPaused(2.8)), (2.9, Final("at eight"))])
+    assert turns.deadline == pytest.approx(3.02)
 
 
 def test_livekit_waits_as_its_function_says() -> None:
@@ -443,7 +468,7 @@ class AnyConversation(RuleBasedStateMachine):
         for act in acts:
             assert not self.gone, "nothing is done after hanging up"
             match act:
-                case Reply(turn) | Say(turn) | Nudge(turn) | Goodbye(turn):
+                case Reply(turn) | Say(turn) | Nudge(turn) | Goodbye(turn) | LeaveMessage(turn):
                     assert self.talking is None, "two turns of the agent overlap"
                     self.talking, self.hushed, self.audible = turn, False, False
                 case Hush(turn):
@@ -465,6 +490,17 @@ class AnyConversation(RuleBasedStateMachine):
             or (self.turns.floor is Floor.HELD)
         )
         return acts
+
+    @rule(goes_on=st.floats(0, 1), late=st.booleans())
+    def hint(self, goes_on: float, late: bool) -> None:
+        """A model makes something of the last pause, or of one before."""
+        assert not self.tell(GoesOn(goes_on, self.turns.paused_at - late))
+
+    @rule(what=st.sampled_from([MachineAnswered(), Beeped()]), dt=st.sampled_from([0.0, 0.5, 3.0]))
+    def machine(self, what: Event, dt: float) -> None:
+        """A machine is heard, or its tone."""
+        self.now += dt
+        self.tell(what)
 
     @rule(text=TEXTS, dt=st.sampled_from([0.0, 0.05, 0.3, 2.0]))
     def speak(self, text: str, dt: float) -> None:

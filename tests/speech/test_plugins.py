@@ -40,7 +40,7 @@ def test_an_unknown_name_is_a_sentence() -> None:
 def test_what_is_configured() -> None:
     """The defaults of agents are what is opened at the start, fallbacks too."""
     assert configured(load({"STT_PROVIDER": "scripted, local", "LLM_PROVIDER": "scripted"})) == {
-        "stt": ("scripted", "local"), "llm": ("scripted",), "tts": ("local",),
+        "stt": ("scripted", "local"), "llm": ("scripted",), "tts": ("local",), "turn": (),
     }  # fmt: skip
 
 

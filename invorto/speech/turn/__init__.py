@@ -1,0 +1,1 @@
+"""Whether the caller has finished: models that say how likely it is that they go on."""
