@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from importlib import resources as files
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from invorto.supervisor import Stop, serve
 log = structlog.get_logger(__name__)
 
 DEMO_AGENT = "demo"
+_THIS_MACHINE = (ip_network("127.0.0.0/8"), ip_network("::1"))
+"""What webhooks may be posted to besides public addresses: a receiver that is being written."""
 
 
 @attrs.frozen
@@ -68,7 +71,7 @@ async def dev(config: Config, *, use_system: bool = False) -> int:
 async def embedded(
     stack: AsyncExitStack, config: Config, *, use_system: bool = False, progress: Callable[[str], None]
 ) -> Config:
-    """Start PostgreSQL and Redis as children, migrate, and give the settings that lead to them."""
+    """Start PostgreSQL and Redis as children, migrate, and give the settings that lead there, and to receivers here."""
     folder = config.stores.data_dir
     urls = await stack.enter_async_context(open_stores(folder, progress=progress, use_system=use_system))
     await migrate(urls.db_url)
@@ -79,6 +82,12 @@ async def embedded(
         config,
         stores=attrs.evolve(config.stores, db_url=urls.db_url, redis_url=urls.redis_url),
         secrets=attrs.evolve(config.secrets, secret_keys=keyring),
+        webhooks=attrs.evolve(
+            config.webhooks,
+            allow_http=True,
+            allowed_ports=None,
+            allowed_subnets=(*config.webhooks.allowed_subnets, *_THIS_MACHINE),
+        ),
     )
 
 

@@ -33,12 +33,12 @@ from invorto.realtime.readers import Readers
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.revoking import Holds
-from invorto.realtime.slots import Caps
 from invorto.realtime.voices import Voices
+from invorto.restarts import restarted
 from invorto.speech.cache import CachedTts, SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
-from invorto.storage import keys, ledger_rows, system
+from invorto.storage import keys, ledger_rows
 from invorto.storage.leases import Leases
 from invorto.storage.ledger import Ledger
 from invorto.storage.migrate import pending
@@ -46,6 +46,8 @@ from invorto.storage.postgres import Database, open_database
 from invorto.storage.redis import Redis, open_redis
 from invorto.storage.spool import Spool
 from invorto.storage.timeline import Timeline
+from invorto.webhooks.dispatcher import Dispatcher
+from invorto.webhooks.making import make_dispatcher
 
 EXACT = "scripted"
 """The engine whose delays are exact: what it says is not remembered."""
@@ -81,6 +83,7 @@ class Resources:
     http: HttpServer
     health: Readiness
     holds: Holds
+    dispatcher: Dispatcher
     readers: Readers = attrs.field(factory=Readers)
     """What the voice sockets of this process wait for bytes with."""
 
@@ -95,6 +98,7 @@ class Resources:
             "vad": self.engines.vad.run,
             "readers": self.readers.run,
             "holds": self.holds.run,
+            "webhooks": partial(restarted, "webhooks", self.dispatcher.run),
         }
 
     def reception(self, calls: trio.Nursery) -> Reception:
@@ -195,16 +199,7 @@ class _Ground:
             http=HttpServer(make_app(self._api(health))),
             health=health,
             holds=Holds(partial(keys.revoked_among, self.database)),
-        )
-
-    def _capacity(self, leases: Leases) -> Capacity:
-        limits = self.config.capacity
-        return Capacity(
-            leases=leases,
-            live=self.live,
-            caps=Caps(everything=limits.global_max, tenant=limits.per_tenant_max, campaign=limits.per_campaign_max),
-            wall=time.time,
-            nobody=partial(system.nobody_talks, self.database),
+            dispatcher=make_dispatcher(self.config, self.database, node_id, self.metrics),
         )
 
     def _house(self, node_id: str, capacity: Capacity) -> House:

@@ -35,7 +35,7 @@ and what they leave is still to be written."""
 INTERRUPTED = 130
 """The exit code when a signal ended the start."""
 HTTP_GRACE = 4.0
-"""Seconds that requests get to finish, beside the goodbyes."""
+"""Seconds that requests, and webhooks in flight, get to finish, beside the goodbyes."""
 
 
 class Service(Protocol):
@@ -159,7 +159,11 @@ async def supervise(
 ) -> None:
     """Start the back, then the front; wait for *stop*; stop the front, then the back, the last first."""
     async with trio.open_nursery() as back:
-        services = [_Service(name, service) for name, service in resources.services().items()]
+        services = [
+            _Service(name, service)
+            for name, service in resources.services().items()
+            if name not in PARTS or name in parts
+        ]
         for service in services:
             await back.start(service.run, stop)
         async with trio.open_nursery() as front:
@@ -180,6 +184,8 @@ async def supervise(
                 async with trio.open_nursery() as last:
                     resources.http.drain()
                     last.start_soon(_wait, resources.http.wait_idle, HTTP_GRACE, stop.cut)
+                    if "webhooks" in parts:
+                        last.start_soon(_wait, resources.dispatcher.finish, HTTP_GRACE, stop.cut)
                     await _say_goodbye(resources.live, stop)
                     calls.cancel_scope.cancel()
             front.cancel_scope.cancel()

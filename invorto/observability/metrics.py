@@ -23,6 +23,8 @@ _TURN_MS: Final = (100, 200, 300, 450, 600, 800, 1000, 1250, 1500, 2000, 2500, 3
 _CUTOFF_MS: Final = (5, 10, 25, 50, 64, 80, 100, 125, 150, 200, 300, 500, 1000)
 _LAG_MS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100, 250, 500, 1000, 5000)
 _INR: Final = (0, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250)
+_ATTEMPT_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
+_WAIT_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 _SECONDS: Final = (5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600)
 
 
@@ -121,6 +123,28 @@ class Metrics:
         self._events = Counter(
             "realtime_ws_events", "Messages of clients on voice sockets.", ["event"], registry=self.registry
         )
+        self._webhooks = Counter(
+            "webhooks_events", "Facts queued, deliveries made, attempts failed.", ["event"], registry=self.registry
+        )
+        self._attempts = Counter(
+            "webhook_attempts", "Attempts to deliver, by how they ended.", ["outcome"], registry=self.registry
+        )
+        self._attempt = timed("webhook_attempt_seconds", "How long an attempt took.", _ATTEMPT_SECONDS)
+        self._first_attempt = timed(
+            "webhook_first_attempt_seconds", "From a fact to the first attempt to deliver it.", _WAIT_SECONDS
+        )
+        self._late = Counter(
+            "webhook_late_acknowledgements", "Ends of deliveries that were another node's by then.",
+            registry=self.registry,
+        )  # fmt: skip
+        self._backlog = Gauge(
+            "webhook_depth", "What waits: facts to be routed, deliveries, dead letters.", ["state"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._oldest = Gauge(
+            "webhook_oldest_ready_seconds", "How long the oldest unclaimed delivery has been due.",
+            registry=self.registry,
+        )  # fmt: skip
         self._live = Gauge("live_calls", "Calls that are held now.", registry=self.registry)
         self.tasks = Gauge("trio_tasks", "Tasks that are alive.", registry=self.registry)
         self.lag = timed("loop_lag_ms", "How late a sleeping task was woken.", _LAG_MS)
@@ -170,6 +194,30 @@ class Metrics:
     def ws_event(self, event: str) -> None:
         """Count a client's message; *event* is one of the protocol's, never what the client made up."""
         self._events.labels(event).inc()
+
+    def webhooks_queued(self, count: int) -> None:
+        """Count facts that became deliveries."""
+        self._webhooks.labels("queued").inc(count)
+
+    def webhook_attempt(self, kind: str, seconds: float) -> None:
+        """Count an attempt by how it ended, one of a few words, and time it."""
+        self._webhooks.labels("delivered" if kind == "delivered" else "failed").inc()
+        self._attempts.labels(kind).inc()
+        self._attempt.observe(seconds)
+
+    def webhook_first_attempt(self, seconds: float) -> None:
+        """Count how long a fact waited for its first attempt."""
+        self._first_attempt.observe(seconds)
+
+    def webhook_late(self, count: int) -> None:
+        """Count acknowledgements that came too late."""
+        self._late.inc(count)
+
+    def webhook_backlog(self, *, facts: int, pending: int, oldest_ready: float, dead: int) -> None:
+        """Take note of what waits, in the whole installation."""
+        for state, count in (("unrouted", facts), ("pending", pending), ("dead", dead)):
+            self._backlog.labels(state).set(count)
+        self._oldest.set(oldest_ready)
 
     def watch_live_calls(self, count: Callable[[], float]) -> None:
         """Ask *count* for the number of live calls whenever somebody looks."""

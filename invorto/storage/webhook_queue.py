@@ -43,6 +43,7 @@ class Receiver:
     """The secret of before, as long as it signs."""
     legacy: bool
     environment: bool
+    fifo: bool
     in_flight: int
     """Requests at a time."""
     room: int
@@ -128,10 +129,12 @@ async def _claim(work: Work, *, node_id: str, lease: timedelta, most: int, full:
     rows = await work.fetch(_WAITING, full, _LOOKED_AT)
     if not rows:
         return Claimed(receivers={})
-    room = {row["id"]: _room(row) for row in rows}
+    names = [row["id"] for row in rows]
     fifo = [row["fifo"] for row in rows]
-    found = await work.fetch(_CLAIM, list(room), list(room.values()), fifo, node_id, most, lease)
-    counts: dict[str, int] = dict.fromkeys(room, 0)
+    found = await work.fetch(
+        _CLAIM, names, [_room(row) for row in rows], [_paced(row) for row in rows], fifo, node_id, most, lease
+    )
+    counts: dict[str, int] = dict.fromkeys(names, 0)
     for one in found:
         counts[one["webhook_id"]] += 1
     paced = [row for row in rows if row["rate_limit"] is not None]
@@ -141,7 +144,7 @@ async def _claim(work: Work, *, node_id: str, lease: timedelta, most: int, full:
     due = dict(spent)
     waits = [pace.wait(row["rate_limit"], due.get(row["id"], row["due"]), row["now"]) for row in paced]
     return Claimed(
-        receivers={row["id"]: _receiver(row, room[row["id"]]) for row in rows},
+        receivers={row["id"]: _receiver(row) for row in rows},
         claims=[_claimed(one) for one in found],
         soon=min((wait for wait in waits if wait > 0), default=None),
     )
@@ -153,20 +156,23 @@ def _limit(row: Record) -> int:
 
 def _room(row: Record) -> int:
     """Tell how many claims an endpoint may have at once."""
-    if row["rate_limit"] is not None:
-        return pace.room(row["rate_limit"], row["due"], row["now"])
-    return _limit(row) + (AHEAD if not row["failures"] else 0)
+    return _limit(row) + (AHEAD if not row["failures"] and row["rate_limit"] is None else 0)
+
+
+def _paced(row: Record) -> int | None:
+    """Tell how many it may be given now; None: as many as there is room for."""
+    return None if row["rate_limit"] is None else pace.room(row["rate_limit"], row["due"], row["now"])
 
 
 def _spent(row: Record, count: int) -> float:
     return pace.after(row["rate_limit"], row["due"], row["now"], count)
 
 
-def _receiver(row: Record, room: int) -> Receiver:
+def _receiver(row: Record) -> Receiver:
     return Receiver(
         id=row["id"], tenant_id=row["tenant_id"], url=row["url"], headers=row["headers"], secret=row["secret"],
-        previous=row["previous"], legacy=row["legacy"], environment=row["environment"], in_flight=_limit(row),
-        room=room,
+        previous=row["previous"], legacy=row["legacy"], environment=row["environment"], fifo=row["fifo"],
+        in_flight=_limit(row), room=_room(row),
     )  # fmt: skip
 
 
@@ -207,7 +213,7 @@ FOR NO KEY UPDATE OF e SKIP LOCKED
 # A statement of its own: it sees what others claimed before the endpoints were ours.
 _CLAIM = """
 WITH room AS (
-    SELECT * FROM unnest($1::text[], $2::int[], $3::bool[]) AS r (webhook_id, most, fifo)
+    SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::bool[]) AS r (webhook_id, most, paced, fifo)
 ), picked AS (
     SELECT p.id, p.event_id, p.due_at, row_number() OVER (PARTITION BY r.webhook_id ORDER BY p.due_at, p.id) AS place
     FROM room AS r CROSS JOIN LATERAL (
@@ -218,15 +224,15 @@ WITH room AS (
                     AND b.status = 'pending' AND b.seq < d.seq))
         ORDER BY d.due_at, d.id
         LIMIT (
-            SELECT CASE WHEN bool_or(o.node_id <> $4) THEN 0 ELSE greatest(0, r.most - count(*)) END
+            SELECT CASE WHEN bool_or(o.node_id <> $5) THEN 0 ELSE greatest(0, least(r.paced, r.most - count(*))) END
             FROM deliveries AS o
             WHERE o.webhook_id = r.webhook_id AND o.status = 'pending' AND o.token IS NOT NULL AND o.due_at > now())
         FOR UPDATE SKIP LOCKED
     ) AS p
 ), chosen AS (
-    SELECT id, event_id FROM picked ORDER BY place, due_at LIMIT $5
+    SELECT id, event_id FROM picked ORDER BY place, due_at LIMIT $6
 )
-UPDATE deliveries AS d SET token = gen_random_uuid(), node_id = $4, due_at = now() + $6
+UPDATE deliveries AS d SET token = gen_random_uuid(), node_id = $5, due_at = now() + $7
 FROM chosen AS c JOIN outbox AS o ON o.event_id = c.event_id
 WHERE d.id = c.id
 RETURNING d.id, d.token, d.webhook_id, d.event_id, d.tenant_id, d.call_id, d.seq, d.type, d.step, d.began_at, o.data,

@@ -118,7 +118,9 @@ def _turned(status: EndpointStatus) -> list[str]:
     return ["disabled_reason = 'request'", "disabled_at = now()"]
 
 
-async def rotate(db: Database, tenant_id: str, id: str, secret: bytes, overlap: timedelta) -> Endpoint:
+async def rotate(
+    db: Database, tenant_id: str, id: str, secret: bytes, overlap: timedelta = timedelta(hours=24)
+) -> Endpoint:
     """Put a new sealed secret in place; the one that it replaces signs too for *overlap*. `NotFound`."""
     async with db.tenant(tenant_id) as work:
         await _one(work, id)

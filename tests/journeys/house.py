@@ -76,7 +76,9 @@ def settings(postgres_url: str, redis_url: str, folder: Path, **more: str) -> di
 
 
 @asynccontextmanager
-async def open_server(environ: Mapping[str, str], document: Mapping[str, Any] | None = None) -> AsyncGenerator[Server]:
+async def open_server(
+    environ: Mapping[str, str], document: Mapping[str, Any] | None = None, *, webhooks: bool = False
+) -> AsyncGenerator[Server]:
     """Serve until the block is left, and then stop in order; needs the loop."""
     loaded, stop = config.load(environ), Stop()
     async with AsyncExitStack() as stack:
@@ -91,7 +93,8 @@ async def open_server(environ: Mapping[str, str], document: Mapping[str, Any] | 
                 served.set()
                 await trio.lowlevel.checkpoint()
 
-            nursery.start_soon(supervise, resources, doors, frozenset({"api", "realtime"}), stop, ready)
+            parts = frozenset({"api", "realtime"} | ({"webhooks"} if webhooks else set[str]()))
+            nursery.start_soon(supervise, resources, doors, parts, stop, ready)
             await served.wait()
             port = doors.all[0].socket.getsockname()[1]
             yield Server(resources=resources, stop=stop, port=port, key=key, agent_id=agent.id)
