@@ -33,12 +33,13 @@ from invorto.realtime.readers import Readers
 from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.revoking import Holds
+from invorto.realtime.slots import Caps
 from invorto.realtime.voices import Voices
 from invorto.restarts import restarted
 from invorto.speech.cache import CachedTts, SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
-from invorto.storage import keys, ledger_rows
+from invorto.storage import keys, ledger_rows, system
 from invorto.storage.leases import Leases
 from invorto.storage.ledger import Ledger
 from invorto.storage.migrate import pending
@@ -200,6 +201,16 @@ class _Ground:
             health=health,
             holds=Holds(partial(keys.revoked_among, self.database)),
             dispatcher=make_dispatcher(self.config, self.database, node_id, self.metrics),
+        )
+
+    def _capacity(self, leases: Leases) -> Capacity:
+        limits = self.config.capacity
+        return Capacity(
+            leases=leases,
+            live=self.live,
+            caps=Caps(everything=limits.global_max, tenant=limits.per_tenant_max, campaign=limits.per_campaign_max),
+            wall=time.time,
+            nobody=partial(system.nobody_talks, self.database),
         )
 
     def _house(self, node_id: str, capacity: Capacity) -> House:
