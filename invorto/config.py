@@ -339,13 +339,16 @@ class Conversation:
     emotion_state_enabled: bool = setting(
         "EMOTION_STATE_ENABLED", default="false", parse=flag, meaning="emotion.state events"
     )
+    speculative_replies: bool = setting(
+        "SPECULATIVE_REPLIES", default="true", parse=flag, meaning="think from the first pause on; costs some tokens"
+    )
     tts_prewarm: bool = setting("TTS_PREWARM", default="true", parse=flag, meaning="prepare the greeting at the start")
     tts_cache_mb: int = setting(
         "TTS_CACHE_MB", default="64", parse=whole(0, 65_536), meaning="MB of spoken sentences kept"
     )
     scripted_engine: str | None = setting(
         "SCRIPTED_ENGINE", parse=maybe(str),
-        meaning="JSON for the `scripted` engines: sttMs, llmMs, ttsMs, heard[], replies[], rate",
+        meaning="JSON for the `scripted` engines: sttMs, llmMs, ttsMs, jitterMs, heard[], replies[], rate",
     )  # fmt: skip
 
 

@@ -34,9 +34,9 @@ from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.revoking import Holds
 from invorto.realtime.slots import Caps
-from invorto.realtime.voices import Voices
+from invorto.realtime.voices import Voices, choose_voices
 from invorto.restarts import restarted
-from invorto.speech.cache import CachedTts, SpeechCache
+from invorto.speech.cache import SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
 from invorto.storage import keys, ledger_rows, system
@@ -50,8 +50,6 @@ from invorto.storage.timeline import Timeline
 from invorto.webhooks.dispatcher import Dispatcher
 from invorto.webhooks.making import make_dispatcher
 
-EXACT = "scripted"
-"""The engine whose delays are exact: what it says is not remembered."""
 _AGENT_ENGINES: tuple[Kind, ...] = ("stt", "llm", "tts")
 
 
@@ -226,6 +224,7 @@ class _Ground:
             wall=time.time,
             measures=self.metrics,
             prewarm=prewarm if talk.tts_prewarm else None,
+            speculate=talk.speculative_replies,
             usd_inr=self.config.money.usd_inr_rate,
             longest=self.config.limits.call_timeout_minutes * 60,
             address=(self.config.network.public_base_url or "").rstrip("/"),
@@ -238,18 +237,7 @@ class _Ground:
         )
 
     async def _voices(self, agent: AgentConfig) -> Voices:
-        engines = self.engines
-        await engines.need(agent)
-        stt, tts = agent.stt.providers[0], agent.tts.providers[0]
-        voice = engines.tts(tts)
-        return Voices(
-            vad=engines.vad,
-            stt=engines.stt(stt),
-            llm=engines.llm(agent.llm.providers[0]),
-            tts=voice if tts == EXACT else CachedTts(voice, self.spoken),
-            turn=engines.turn,
-            local="local" in {stt, tts},
-        )
+        return await choose_voices(agent, self.engines, self.spoken)
 
     def _api(self, health: Readiness) -> ApiDeps:
         return ApiDeps(

@@ -34,7 +34,6 @@ from invorto.realtime.teller import FactSink, Teller, TimelineSink
 from invorto.realtime.tools import Toolbox
 from invorto.realtime.voicemail import Screen
 from invorto.realtime.voices import Voices
-from invorto.speech.ports import Tts
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +69,10 @@ class House:
     wall: Callable[[], float]
     """Unix time, seconds."""
     measures: Metrics
-    prewarm: Callable[[AgentConfig, Tts, int], Awaitable[None]] | None = None
-    """Prepares a call's first words while its client has not begun yet."""
+    prewarm: Callable[[AgentConfig, Voices, int], Awaitable[None]] | None = None
+    """Prepares engines and a call's first words while its client has not begun yet."""
+    speculate: bool = False
+    """Whether thinking begins at the first pause, before it is known to be the last."""
     usd_inr: float
     emotion: Mapping[str, Any]
     """Settings of the emotion windows."""
@@ -176,7 +177,7 @@ class _Life:
             conversation = Conversation(
                 call_id=self.call.id, agent=agent, rate=self.ticket.rate, lead=self.ticket.lead, llm=voices.llm,
                 tts=voices.tts, teller=teller, toolbox=Toolbox(teller), recording=self.recording,
-                deadlines=house.deadlines, measures=house.measures,
+                deadlines=house.deadlines, measures=house.measures, speculate=house.speculate,
             )  # fmt: skip
             conversation.turns.ends_at = self.began + min(agent.max_duration or house.longest, house.longest)
             ears = await self._open_ears(stack, conversation)
@@ -192,7 +193,7 @@ class _Life:
             status.started(live)
             async with trio.open_nursery() as nursery:
                 if house.prewarm is not None:
-                    nursery.start_soon(house.prewarm, agent, voices.tts, self.ticket.rate)
+                    nursery.start_soon(house.prewarm, agent, voices, self.ticket.rate)
                 self.reason = await live.talk()
                 nursery.cancel_scope.cancel()
 

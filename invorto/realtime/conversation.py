@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -18,16 +19,17 @@ from invorto.realtime.consent import Asking
 from invorto.realtime.costs import Meter
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.endpointing import says_one_of
+from invorto.realtime.guess import Foresight, Guess
 from invorto.realtime.mouth import Mouth
 from invorto.realtime.protocol import ErrorMessage
 from invorto.realtime.recording import Recording
-from invorto.realtime.reply import Mind, recite, reply
+from invorto.realtime.reply import Mind, prompt_of, recite, reply
 from invorto.realtime.teller import Teller
 from invorto.realtime.tools import Toolbox
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
 from invorto.realtime.words import Words
-from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan, SpeechPaused, ToolCall, Tts, Usage
+from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan, SpeechPaused, ToolCall, Tts
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +58,8 @@ class Conversation:
     recording: Recording | None
     deadlines: Deadlines
     measures: Metrics
+    speculate: bool = False
+    """Whether thinking begins at the first pause, before it is known to be the last."""
     transcript: Transcript = attrs.field(factory=Transcript)
     used: Meter = attrs.field(factory=Meter)
     asking: Asking | None = attrs.field(default=None, init=False)
@@ -69,6 +73,7 @@ class Conversation:
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _stuck: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
+    _foresight: Foresight = attrs.field(factory=Foresight, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._send, self._inbox = trio.open_memory_channel[Event](INBOX)
@@ -83,7 +88,6 @@ class Conversation:
             measures=self.measures,
             audio_began=lambda turn, now: _nothing(self.turns.step(t.AudioBegan(turn), now)),
             stir=lambda: self.post(None),
-            spoke=self._spoke,
         )
         self.words = Words(self.began_at, self.teller, self.transcript, self.measures)
 
@@ -114,6 +118,7 @@ class Conversation:
             self._nursery = nursery
             acts = self.turns.step(self._opening(), trio.current_time())
             while (reason := self._do(acts, nursery)) is None:
+                self._foresee(nursery)
                 event = None
                 with trio.move_on_at(max(min(self.turns.deadline, self.mouth.deadline), 0.0)):
                     event = await self._inbox.receive()
@@ -150,6 +155,14 @@ class Conversation:
             case _:
                 pass
         return (*acts, *self.turns.step(event, now))
+
+    def _foresee(self, nursery: trio.Nursery) -> None:
+        """Begin to think of what will be answered if nothing more is said; drop what will not be."""
+        expected = self.turns.expected if self.speculate and (self.asking is None or self.asking.settled) else None
+        if self._foresight.changes(expected) and expected and not says_one_of(expected, self.agent.end_call.phrases):
+            prompt = prompt_of(self.agent, self.transcript.history(expected), self.call_id)
+            guess = Guess(prompt, self.llm, partial(self.used.thought, self.agent.llm))
+            nursery.start_soon(self._foresight.begin(guess).think)
 
     # -- doing what the rules say -----------------------------------------------------------------
 
@@ -197,7 +210,7 @@ class Conversation:
         elif says_one_of(text, self.agent.end_call.phrases):
             self._end_with(turn, EndReason.AGENT)
         else:
-            nursery.start_soon(self._run, turn, reply)
+            nursery.start_soon(self._run, turn, reply, self._foresight.take())
 
     def last_words(self, now: float) -> None:
         """Write down what was said and heard up to the end: words nobody answered, and a turn that was cut."""
@@ -227,32 +240,25 @@ class Conversation:
         self.post(None)
 
     def _recite(self, turn: Turn, text: str, nursery: trio.Nursery) -> None:
-        async def known(turn: Turn, mind: Mind) -> None:
-            await recite(turn, mind, text)
+        nursery.start_soon(self._run, turn, partial(recite, text=text))
 
-        nursery.start_soon(self._run, turn, known)
-
-    async def _run(self, turn: Turn, make: Callable[[Turn, Mind], Awaitable[None]]) -> None:
+    async def _run(self, turn: Turn, make: Callable[[Turn, Mind], Awaitable[None]], guess: Guess | None = None) -> None:
         """Make a turn's audio in the turn's own scope: cancelling that is all there is to interrupting it."""
         mind = Mind(
-            llm=self.llm,
-            tts=self.tts,
-            agent=self.agent,
-            transcript=self.transcript,
-            teller=self.teller,
-            outlet=self.mouth,
-            use_tools=self._use_tools,
-            deadlines=self.deadlines,
-            call_id=self.call_id,
-            rate=self.rate,
-            used=self._used,
-        )
+            llm=self.llm, tts=self.tts, agent=self.agent, transcript=self.transcript, teller=self.teller,
+            outlet=self.mouth, use_tools=self._use_tools, deadlines=self.deadlines, call_id=self.call_id,
+            rate=self.rate, used=partial(self.used.thought, self.agent.llm),
+            spoke=partial(self.used.spoke, self.agent.tts), guess=guess,
+        )  # fmt: skip
         with turn.scope:
             try:
                 await make(turn, mind)
                 self._failures = 0
             except ProviderFailed as error:
                 await self._apologise(turn, mind, error)
+            finally:
+                if guess is not None:
+                    guess.drop()
             turn.playout.close()
             self.post(None)
 
@@ -286,12 +292,6 @@ class Conversation:
         self.post(t.Working(turn.number, on=True))
         self._nursery.start_soon(run)
         await done.wait()
-
-    def _used(self, usage: Usage) -> None:
-        self.used.llm(self.agent.llm.providers[0], usage.prompt, usage.completion, self.agent.llm.model)
-
-    def _spoke(self, characters: int) -> None:
-        self.used.tts(self.agent.tts.providers[0], characters, self.agent.tts.model)
 
 
 def _nothing(acts: tuple[t.Act, ...]) -> None:

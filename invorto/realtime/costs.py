@@ -15,7 +15,9 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from invorto.model.agent import LlmSettings, TtsSettings
 from invorto.model.record import Cost
+from invorto.speech.ports import Usage
 
 type Kind = Literal["transport", "stt", "llm", "tts"]
 type Key = tuple[Kind, str, str]
@@ -131,6 +133,17 @@ class Meter:
     def llm(self, provider: str, prompt: int, completion: int, model: str | None = None) -> None:
         """Add the tokens of one answer."""
         self._add("llm", provider, model, Decimal(prompt), Decimal(completion))
+
+    def thought(self, settings: LlmSettings, usage: Usage) -> None:
+        """Add an answer's tokens to whoever gave it; the agent's model is its first engine's."""
+        first = settings.providers[0]
+        who = usage.provider or first
+        self.llm(who, usage.prompt, usage.completion, settings.model if who == first else None)
+
+    def spoke(self, settings: TtsSettings, who: str, characters: int) -> None:
+        """Add a sentence to whoever spoke it: nobody (empty), where it came from memory."""
+        if who:
+            self.tts(who, characters, settings.model if who == settings.providers[0] else None)
 
     def _add(
         self, kind: Kind, provider: str, model: str | None, inward: Decimal, outward: Decimal = Decimal(0)

@@ -41,8 +41,6 @@ class Mouth:
     """Wakes the driver: `deadline` has changed."""
     turn: Turn | None = None
     metrics: list[TurnMetrics] = attrs.field(factory=list[TurnMetrics])
-    spoke: Callable[[int], None]
-    """Told how many characters the engine is given."""
     echo: Echo = attrs.field(default=attrs.Factory(lambda self: Echo(self.rate), takes_self=True), init=False)
     """What has been played lately, by which the agent's own voice is known when it comes back."""
     _marks: dict[str, tuple[Turn, int]] = attrs.field(factory=dict[str, tuple[Turn, int]], init=False)
@@ -64,7 +62,6 @@ class Mouth:
     def begin_sentence(self, turn: Turn, text: str) -> None:
         """Announce a sentence of a turn's audio."""
         turn.playout.begin_sentence(text)
-        self.spoke(len(text))
 
     def add(self, turn: Turn, samples: Samples, words: tuple[Word, ...]) -> None:
         """Take in audio; what is due goes out at once."""

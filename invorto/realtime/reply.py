@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
@@ -13,13 +13,14 @@ import trio
 from invorto.errors import ProviderFailed
 from invorto.model.agent import AgentConfig
 from invorto.realtime.deadlines import Deadlines
+from invorto.realtime.guess import Guess
 from invorto.realtime.protocol import LlmDelta
 from invorto.realtime.sentences import SentenceCutter
 from invorto.realtime.teller import Teller
 from invorto.realtime.tools import offered
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
-from invorto.speech.ports import Delta, Llm, Prompt, Remember, Samples, ToolCall, Tts, Usage, Word
+from invorto.speech.ports import Delta, Llm, Message, Prompt, Remember, Samples, ToolCall, Tts, Usage, Word
 
 AHEAD = 5.0
 """Seconds of speech that may be made before they are played: more would be thrown away when interrupted."""
@@ -61,6 +62,10 @@ class Mind:
     call_id: str
     rate: int
     used: Callable[[Usage], None]
+    spoke: Callable[[str, int], None]
+    """Told which engine was given how many characters."""
+    guess: Guess | None = None
+    """An answer that was begun beforehand; it counts where it answers just what is asked."""
 
 
 async def reply(turn: Turn, mind: Mind) -> None:
@@ -95,15 +100,10 @@ async def _think(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str])
 
 async def _stream(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]) -> list[ToolCall]:
     cutter, wanted = SentenceCutter(), list[ToolCall]()
-    prompt = Prompt(
-        agent=mind.agent,
-        settings=mind.agent.llm,
-        history=mind.transcript.history(),
-        tools=offered(mind.agent),
-        call_id=mind.call_id,
-    )
+    prompt = prompt_of(mind.agent, mind.transcript.history(), mind.call_id)
+    guessed = mind.guess is not None and mind.guess.fits(mind.llm, prompt)
     with _patience(mind.llm.name, "llm", mind.deadlines.first_token) as waiting:
-        async with mind.llm.answer(prompt) as thoughts:
+        async with mind.guess.answer() if mind.guess is not None and guessed else mind.llm.answer(prompt) as thoughts:
             async for thought in thoughts:
                 waiting.pause()
                 match thought:
@@ -123,6 +123,11 @@ async def _stream(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]
     for sentence in cutter.flush():
         await sentences.send(sentence)
     return wanted
+
+
+def prompt_of(agent: AgentConfig, history: Sequence[Message], call_id: str) -> Prompt:
+    """Make what the model is asked."""
+    return Prompt(agent=agent, settings=agent.llm, history=history, tools=offered(agent), call_id=call_id)
 
 
 @attrs.define
@@ -164,9 +169,13 @@ async def _say(turn: Turn, mind: Mind, sentence: str) -> None:
     while (surplus := turn.playout.ahead - AHEAD) > 0:  # noqa: ASYNC110 - it drains by the clock, nobody tells
         await trio.sleep(max(surplus, 0.05))
     mind.outlet.begin_sentence(turn, sentence)
+    told = False
     with _patience(mind.tts.name, "tts", mind.deadlines.first_audio) as waiting:
         async with mind.tts.say(sentence, mind.agent.tts, mind.rate) as speech:
             async for piece in speech:
+                if not told:
+                    told = True
+                    mind.spoke(mind.tts.name if piece.made_by is None else piece.made_by, len(sentence))
                 mind.outlet.add(turn, piece.samples, piece.words)
                 waiting.go_on()
     mind.outlet.end_sentence(turn)

@@ -52,10 +52,10 @@ class Transcript:
         self._messages.append(Message(role="assistant", tool_calls=calls, state=state))
         self._messages.extend(Message(role="tool", text=text, tool_call_id=id_) for id_, text in results)
 
-    def history(self) -> list[Message]:
-        """Give the messages for the model; what the caller said in several goes comes as one message."""
+    def history(self, more: str = "") -> list[Message]:
+        """Give the messages for the model, as if the caller had said *more*; what is said in several goes is one."""
         merged: list[Message] = []
-        for message in self._messages:
+        for message in (*self._messages, Message(role="user", text=more)) if more else self._messages:
             if message.role == "user" and merged and merged[-1].role == "user":
                 merged[-1] = attrs.evolve(merged[-1], text=f"{merged[-1].text} {message.text}")
             else:

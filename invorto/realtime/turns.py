@@ -317,6 +317,12 @@ class TurnTaker:
         """What the caller has said in this turn so far, with what is not final yet."""
         return " ".join(part for part in (*self._words, self._partial) if part)
 
+    @property
+    def expected(self) -> str | None:
+        """What is going to be answered if nothing more is heard; None: nothing, or the caller is still speaking."""
+        quiet = self.floor is Floor.CALLER and not self.speaking and not self._owed and self._leaving is None
+        return self.text if quiet and self.text and not math.isinf(self._end_of_turn()) else None
+
     def take_text(self) -> str:
         """Give what the caller has said and nobody has answered, and forget it."""
         text = self.text

@@ -92,6 +92,8 @@ class CachedTts:
     def __init__(self, tts: Tts, cache: SpeechCache) -> None:
         self._tts, self._cache = tts, cache
         self.name, self.version = tts.name, tts.version
+        self.warm = getattr(tts, "warm", None)
+        """Connects beforehand, where the voice does."""
 
     @asynccontextmanager
     async def say(self, text: str, settings: TtsSettings, rate: int) -> AsyncIterator[AsyncIterator[Speech]]:
@@ -181,4 +183,4 @@ def _own(piece: Speech) -> Speech:
     """Copy a piece's samples, which may be a view of something larger; read-only, since many calls share them."""
     samples = piece.samples.copy()
     samples.setflags(write=False)
-    return Speech(samples, piece.words)
+    return Speech(samples, piece.words, made_by="")

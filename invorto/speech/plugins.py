@@ -14,6 +14,7 @@ import trio
 from invorto.config import Config, words
 from invorto.errors import UsageError
 from invorto.model.agent import AgentConfig
+from invorto.speech.breaker import Breaker
 from invorto.speech.capacity import measure
 from invorto.speech.opening import Opening, Progress, silent
 from invorto.speech.ports import Llm, Stt, Tts, TurnModel, Vad
@@ -35,6 +36,8 @@ class EngineHealth:
     name: str
     version: str
     ready: bool
+    resting: bool = False
+    """Whether it failed so often that it is left alone for a while."""
 
 
 def installed(kind: Kind) -> tuple[str, ...]:
@@ -74,6 +77,7 @@ class Engines:
         self.capacity: int | None = None
         """How many calls the engines of this machine hold; None: not in use, or not measured yet."""
         self._opened = dict(opened)
+        self._breakers: dict[tuple[Kind, str], Breaker] = {}
         self._host = host
         self._opening = trio.Lock()
 
@@ -107,16 +111,38 @@ class Engines:
             check_names(kind, [name])
             raise UsageError(f"the {kind} engine {name!r} has not been opened") from None
 
-    async def need(self, agent: AgentConfig) -> None:
-        """Open what an agent names and is not open yet, and have it prepared; `UsageError` says what is missing."""
-        for name in agent.stt.providers:
-            await self.open("stt", name)
-        for name in agent.llm.providers:
-            await self.open("llm", name)
+    def breaker(self, kind: Kind, name: str) -> Breaker:
+        """Give what keeps an engine out of the way while it fails: one for all calls."""
+        return self._breakers.setdefault((kind, name), Breaker())
+
+    async def need(self, agent: AgentConfig) -> Mapping[Kind, tuple[str, ...]]:
+        """
+        Open what an agent names and is not open yet, and have it prepared; gives the names that can be used.
+
+        One that cannot be opened is left out while there is another; else `UsageError` says what is missing.
+        """
+        named: dict[Kind, tuple[str, ...]] = {
+            "stt": agent.stt.providers, "llm": agent.llm.providers, "tts": agent.tts.providers,
+        }  # fmt: skip
+        usable: dict[Kind, tuple[str, ...]] = {kind: await self._usable(kind, names) for kind, names in named.items()}
+        for name in usable["llm"]:
             if (prepare := getattr(self.llm(name), "prepare", None)) is not None:
                 prepare(agent)
-        for name in agent.tts.providers:
-            await self.open("tts", name)
+        return usable
+
+    async def _usable(self, kind: Kind, names: tuple[str, ...]) -> tuple[str, ...]:
+        usable: list[str] = []
+        missing: UsageError | None = None
+        for name in dict.fromkeys(names):
+            try:
+                await self.open(kind, name)
+                usable.append(name)
+            except UsageError as error:
+                missing = error
+                log.warning("engine_missing", kind=kind, engine=name, error=str(error))
+        if not usable and missing is not None:
+            raise missing
+        return tuple(usable)
 
     async def open(self, kind: Kind, name: str) -> None:
         """Open an engine unless it is open; it is closed with all the others."""
@@ -136,7 +162,13 @@ class Engines:
     def health(self) -> list[EngineHealth]:
         """Say what is open and how it is."""
         return [
-            EngineHealth(kind=kind, name=name, version=engine.version, ready=getattr(engine, "ready", True))
+            EngineHealth(
+                kind=kind,
+                name=name,
+                version=engine.version,
+                ready=getattr(engine, "ready", True),
+                resting=self.breaker(kind, name).open,
+            )
             for (kind, name), engine in sorted(self._opened.items())
         ]
 

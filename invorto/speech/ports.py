@@ -232,6 +232,8 @@ class Usage:
 
     prompt: int
     completion: int
+    provider: str | None = None
+    """Whose they are, where it is not the engine that was asked."""
 
 
 @attrs.frozen
@@ -264,6 +266,8 @@ class Speech:
 
     samples: Samples
     words: tuple[Word, ...] = ()
+    made_by: str | None = None
+    """Who made it, where it is not the engine that was asked; empty: it came from memory."""
 
 
 class Tts(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import attrs
@@ -51,6 +52,18 @@ class Script:
     replies: tuple[Reply, ...] = (Reply(say="Hello."),)
     rate: float = 0
     """How much faster than real time speech is made; 0: all at once."""
+    jitter_ms: float = 0
+    """Each delay is longer by up to this, evenly spread."""
+    seed: int = 0
+    """Of the spread."""
+    _chance: Random = attrs.field(
+        default=attrs.Factory(lambda self: Random(self.seed), takes_self=True),  # noqa: S311 - chance, not secrecy
+        init=False, eq=False, repr=False,
+    )  # fmt: skip
+
+    def delay(self, milliseconds: float) -> float:
+        """Give a delay in seconds."""
+        return (milliseconds + (self._chance.uniform(0, self.jitter_ms) if self.jitter_ms else 0.0)) / 1000
 
     @classmethod
     def parse(cls, document: object) -> Script:

@@ -82,13 +82,13 @@ class _Ear(SttStream):
     @override
     def speech_began(self, at: float) -> None:
         utterance = self._utterance
-        self._timetable.after(self._script.partial_ms / 1000, lambda: self._partial(utterance))
+        self._timetable.after(self._script.delay(self._script.partial_ms), lambda: self._partial(utterance))
 
     @override
     def speech_paused(self, at: float) -> None:
         utterance = self._utterance
         self._utterance += 1
-        self._timetable.after(self._script.stt_ms / 1000, lambda: self._final(utterance))
+        self._timetable.after(self._script.delay(self._script.stt_ms), lambda: self._final(utterance))
 
     def _text(self, utterance: int) -> str:
         heard = self._script.heard
@@ -177,7 +177,7 @@ class ScriptedLlm(Llm):
         states = (message.state for message in reversed(prompt.history) if message.role == "assistant")
         number = next((state for state in states if isinstance(state, int)), 0)
         replies = self._script.replies or (Reply(),)
-        yield _Answer(replies[number % len(replies)], number, self._script.llm_ms / 1000)
+        yield _Answer(replies[number % len(replies)], number, self._script.delay(self._script.llm_ms))
 
 
 class _Tone:
@@ -190,7 +190,7 @@ class _Tone:
         self._samples = hum(rate, length)
         self._chunk = round(CHUNK * rate) if script.rate else max(length, 1)
         self._step = CHUNK / script.rate if script.rate else 0.0
-        self._rate, self._due = rate, trio.current_time() + script.tts_ms / 1000
+        self._rate, self._due = rate, trio.current_time() + script.delay(script.tts_ms)
         self._done = 0
 
     def __aiter__(self) -> _Tone:

@@ -85,3 +85,12 @@ def test_percentiles() -> None:
     assert figures.percentile([3, 1, 2], 0.5) == 2
     assert figures.percentile(list(range(100)), 0.99) == 98
     assert figures.percentile([], 0.5) != figures.percentile([], 0.5)
+
+
+def test_latency_is_measured_in_virtual_time() -> None:
+    """Every case has all its answers; thinking early and a breaker make them sooner, memory makes greetings instant."""
+    code, told, printed = bench("latency", "--turns", "12")
+    assert code == 0, printed
+    assert told["speculative_p50_ms"] < told["plain_p50_ms"] - 20
+    assert told["dead_p50_ms"] < told["dead_without_breaker_p50_ms"] - 500
+    assert told["greeting_cached_p95_ms"] < 1 < told["greeting_p50_ms"]

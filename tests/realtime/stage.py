@@ -226,6 +226,7 @@ async def open_house(
     limit: int = 10,
     deadlines: Deadlines | None = None,
     recorder: Any = None,
+    speculate: bool = False,
 ) -> AsyncGenerator[tuple[House, Books]]:
     """Open what calls share, all of it in memory."""
     told = script if isinstance(script, Script) else Script.parse(dict(script or {}))
@@ -249,6 +250,7 @@ async def open_house(
         live=live, capacity=capacity, book=books, ledger=books, timeline=books, recorder=recorder, voices=choose,
         wall=lambda: WALL + trio.current_time() - began, measures=Metrics(), usd_inr=87.0, longest=1800.0,
         emotion={"window_ms": 250, "threshold_db": -50.0, "min_hold": 2}, deadlines=deadlines or Deadlines(),
+        speculate=speculate,
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
         await nursery.start(capacity.run)
@@ -273,7 +275,7 @@ def ticket(document: Mapping[str, Any] | None = None, call_id: str = "c_1", hold
 @asynccontextmanager
 async def open_stage(
     document: Mapping[str, Any] | None = None,
-    script: Mapping[str, Any] | None = None,
+    script: Mapping[str, Any] | Script | None = None,
     *,
     start: p.ClientMessage | None = None,
     line: MemoryLine | None = None,
