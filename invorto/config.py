@@ -287,6 +287,23 @@ class CapacitySettings:
 
 
 @attrs.frozen(kw_only=True)
+class RateSettings:
+    """How often one key may ask."""
+
+    writes: int = setting(
+        "RATE_LIMIT_MAX_REQUESTS", default="60", parse=whole(0, 10_000_000),
+        meaning="requests that write a key and window, and as many for tokens; 0: no limit",
+    )  # fmt: skip
+    reads: int = setting(
+        "RATE_LIMIT_READS", default="600", parse=whole(0, 10_000_000),
+        meaning="requests that read a key and window; 0: no limit",
+    )  # fmt: skip
+    window_ms: int = setting(
+        "RATE_LIMIT_WINDOW_MS", default="60000", parse=whole(1000, 86_400_000), meaning="milliseconds of a window"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class TimelineSettings:
     """How much of a call's timeline is kept and read."""
 
@@ -406,6 +423,10 @@ class Cloud:
 class Money:
     """What calls may cost."""
 
+    daily_cap_inr: float = setting(
+        "DAILY_COST_CAP_INR", default="10000", parse=number(0, 1e9),
+        meaning="₹ that a tenant's calls may cost a day before new ones are refused; 0: no cap",
+    )  # fmt: skip
     usd_inr_rate: float = setting("USD_INR_RATE", default="87", parse=number(1, 10_000), meaning="₹ for a US dollar")
 
 
@@ -470,6 +491,7 @@ class Config:
     secrets: Secrets
     limits: Limits
     capacity: CapacitySettings
+    rates: RateSettings
     timeline: TimelineSettings
     conversation: Conversation
     cloud: Cloud
@@ -479,8 +501,8 @@ class Config:
 
 
 GROUPS: tuple[type[Any], ...] = (
-    Stores, Network, Secrets, Limits, CapacitySettings, TimelineSettings, Conversation, Cloud, Money, WebhookSettings,
-    Observing,
+    Stores, Network, Secrets, Limits, RateSettings, CapacitySettings, TimelineSettings, Conversation, Cloud, Money,
+    WebhookSettings, Observing,
 )  # fmt: skip
 
 

@@ -58,8 +58,8 @@ class Forbidden(InvortoError):
 class LimitReached(InvortoError):
     """A limit is reached: *scope* names which, *retry_after* is in seconds."""
 
-    def __init__(self, scope: str, limit: int, held: int, retry_after: float = 1.0) -> None:
-        super().__init__(f"the {scope} limit of {limit} calls is reached")
+    def __init__(self, scope: str, limit: int, held: int, retry_after: float = 1.0, message: str | None = None) -> None:
+        super().__init__(message or f"the {scope} limit of {limit} calls is reached")
         self.scope, self.limit, self.held, self.retry_after = scope, limit, held, retry_after
 
 

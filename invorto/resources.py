@@ -44,6 +44,7 @@ from invorto.storage.leases import Leases
 from invorto.storage.ledger import Ledger
 from invorto.storage.migrate import pending
 from invorto.storage.postgres import Database, open_database
+from invorto.storage.rates import Rates
 from invorto.storage.redis import Redis, open_redis
 from invorto.storage.spool import Spool
 from invorto.storage.timeline import Timeline
@@ -246,6 +247,7 @@ class _Ground:
             timeline=self.timeline,
             recordings=self.recorder.folder,
             metrics=self.metrics.registry,
+            rates=Rates(self.redis, self.config.rates.window_ms / 1000, self.metrics.rate_unchecked),
             parts=(
                 Part(name="postgres", probe=self._postgres, needed=True),
                 Part(name="redis", probe=self._redis),

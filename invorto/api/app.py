@@ -6,9 +6,9 @@ import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import prometheus_client
 import structlog
 import trio
-from prometheus_client import Counter
 from quart import Response, request
 from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
@@ -30,6 +30,8 @@ from invorto.api import (
 from invorto.api.auth import Gate
 from invorto.api.bodies import MAX_BODY, ApiRequest, request_id
 from invorto.api.cors import Cors
+from invorto.api.counted import Counter
+from invorto.api.counted import sign as sign_standing
 from invorto.api.deps import ApiDeps
 from invorto.api.problems import BadRequest, problem_answer
 from invorto.errors import Forbidden, NotFound
@@ -80,7 +82,7 @@ def make_app(deps: ApiDeps) -> QuartTrio:
     app.debug = False
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    gate = Gate.of(deps.config, deps.database)
+    gate = Gate.of(deps.config, deps.database, Counter(deps.rates, deps.config.rates) if deps.rates else None)
     for noun in _NOUNS:
         app.register_blueprint(noun.blueprint(deps, gate))
     app.register_blueprint(reference.blueprint(app, gate))
@@ -91,7 +93,7 @@ def make_app(deps: ApiDeps) -> QuartTrio:
 def _frame(app: QuartTrio, deps: ApiDeps, gate: Gate) -> None:
     """Put around every route what all have in common."""
     cors = Cors.of(deps.config.network)
-    counter = Counter(
+    counter = prometheus_client.Counter(
         "http_requests_total", "HTTP requests answered.", ["method", "path", "status"], registry=deps.metrics
     )
 
@@ -114,6 +116,7 @@ def _frame(app: QuartTrio, deps: ApiDeps, gate: Gate) -> None:
         counter.labels(method, route, str(response.status_code)).inc()
         response.headers["X-Request-Id"] = request_id()
         response.headers["X-Content-Type-Options"] = "nosniff"
+        sign_standing(response)
         cors.sign(request, response)
         if request.method == "HEAD":  # its length is told, it is not read
             response.response = DataBody(b"")

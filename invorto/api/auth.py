@@ -6,7 +6,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Self
+from typing import Protocol, Self
 
 import attrs
 import trio
@@ -20,6 +20,7 @@ from invorto.realtime.proxies import Client, Proxies
 from invorto.storage import keys
 from invorto.storage.keys import KeyRole
 from invorto.storage.postgres import Database
+from invorto.storage.rates import RateClass
 from invorto.storage.tenants import DEFAULT_TENANT
 
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
@@ -76,6 +77,14 @@ def shown_key(asked: Request) -> str:
     raise Unauthorized("a key is needed: Authorization: Bearer, or x-api-key")
 
 
+class Counted(Protocol):
+    """Counts what somebody asks."""
+
+    async def take(self, caller: Caller, kind: RateClass) -> None:
+        """Count a request; `LimitReached` for one too many."""
+        ...
+
+
 @attrs.frozen
 class Gate:
     """
@@ -88,12 +97,14 @@ class Gate:
     database: Database
     trust: Trust = attrs.field(factory=lambda: Trust(default_tenant=DEFAULT_TENANT))
     proxies: Proxies = attrs.field(factory=Proxies)
+    counter: Counted | None = None
+    """Counts requests; None: nobody does."""
     _seen: OrderedDict[bytes, tuple[Caller, float]] = attrs.field(factory=OrderedDict, init=False, repr=False)
 
     @classmethod
-    def of(cls, config: Config, database: Database) -> Self:
+    def of(cls, config: Config, database: Database, counter: Counted | None = None) -> Self:
         """Make one as the settings say; `UsageError` for a key that is none."""
-        return cls(database, Trust.of(config, DEFAULT_TENANT), Proxies.of(config.network))
+        return cls(database, Trust.of(config, DEFAULT_TENANT), Proxies.of(config.network), counter)
 
     def client(self, asked: Request) -> Client:
         """Tell where a request comes from."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from invorto.config import Config
 from invorto.model.agent_document import Document, installation
 from invorto.storage.postgres import Database
+from invorto.storage.rates import Rates
 from invorto.storage.timeline import Timeline
 
 type Probe = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -46,6 +47,8 @@ class ApiDeps:
     recordings: Path
     """The folder below which recordings are kept."""
     metrics: CollectorRegistry
+    rates: Rates | None = None
+    """Counts requests over all nodes; None: nobody does."""
     parts: tuple[Part, ...] = ()
     engines: Mapping[str, Collection[str]] = attrs.field(factory=dict[str, Collection[str]])
     """The names that an agent may give as engines, under ``stt``, ``llm`` and ``tts``; a missing kind: any name."""

@@ -23,6 +23,14 @@ _WITH_BODY = ("bad_request", "request_timeout", "payload_too_large", "unsupporte
 _LATER = frozenset({429, 503})
 _PLACE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 
+_IDEMPOTENCY: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same again within a day is answered again and not done again; with another body it is 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
 
 def declared(app: Quart) -> Iterator[tuple[Rule, str, Operation | None]]:
     """Give every route of the application, each method of it, and what it says of itself."""
@@ -43,7 +51,7 @@ def document(app: Quart) -> Schema:
     for rule, method, operation in declared(app):
         if operation is None:
             raise TypeError(f"{method} {rule.rule} is not declared by `Routes`")
-        paths.setdefault(path_of(rule), {})[method.lower()] = _operation(rule, operation, schemas)
+        paths.setdefault(path_of(rule), {})[method.lower()] = _operation(rule, method, operation, schemas)
     _link(paths)
     tags = sorted({one["tags"][0] for path in paths.values() for one in path.values()})
     return {
@@ -68,15 +76,19 @@ def document(app: Quart) -> Schema:
     }
 
 
-def _operation(rule: Rule, operation: Operation, schemas: Schemas) -> Schema:
+def _operation(rule: Rule, method: str, operation: Operation, schemas: Schemas) -> Schema:
     made: Schema = {
         "operationId": f"{operation.tag}.{operation.name}",
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": _description(operation),
         "security": [{"key": []}, {"keyHeader": []}] if operation.needs else [],
-        "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas)],
-        "responses": _responses(rule, operation, schemas),
+        "parameters": [
+            *_path_parameters(rule),
+            *_query_parameters(operation, schemas),
+            *([_IDEMPOTENCY] if method == "POST" and operation.needs else []),
+        ],
+        "responses": _responses(rule, method, operation, schemas),
     }
     if operation.needs:
         made["x-role"] = operation.needs
@@ -127,11 +139,13 @@ def _query_parameters(operation: Operation, schemas: Schemas) -> Iterator[Schema
         yield parameter | ({"description": words} if words else {})
 
 
-def refusals(rule: Rule, operation: Operation) -> dict[int, list[str]]:
+def refusals(rule: Rule, method: str, operation: Operation) -> dict[int, list[str]]:
     """Give the codes with which a route may refuse, by status."""
     codes = [*_ALWAYS, *operation.errors, "bad_request"]
     if operation.needs:
         codes += ["invalid_api_key", "forbidden", "rate_limit_exceeded"]
+        if method == "POST":
+            codes += ["idempotency_conflict", *(["secret_already_shown"] if operation.secret else [])]
     if path_names(rule.rule):
         codes.append("not_found")
     if operation.query is not None:
@@ -144,7 +158,7 @@ def refusals(rule: Rule, operation: Operation) -> dict[int, list[str]]:
     return dict(sorted(found.items()))
 
 
-def _responses(rule: Rule, operation: Operation, schemas: Schemas) -> Schema:
+def _responses(rule: Rule, method: str, operation: Operation, schemas: Schemas) -> Schema:
     schema = None if operation.gives is None else schemas.of(operation.gives, "answer")
     good: Schema = {}
     if schema is not None:
@@ -158,7 +172,7 @@ def _responses(rule: Rule, operation: Operation, schemas: Schemas) -> Schema:
     if operation.status == HTTPStatus.CREATED:
         responses["201"]["headers"] = {"Location": {"schema": {"type": "string"}, "description": "Where it is."}}
     problem = schemas.of(ProblemAnswer, "answer")
-    for status, codes in refusals(rule, operation).items():
+    for status, codes in refusals(rule, method, operation).items():
         later = {"Retry-After": {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds."}}
         responses[str(status)] = {
             "description": " or ".join(f"`{code}`" for code in codes),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from http import HTTPStatus
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import attrs
 from quart import Blueprint, Response, request
@@ -17,8 +17,10 @@ from invorto.api.answers import answer
 from invorto.api.auth import Caller, Gate
 from invorto.api.bodies import read_json
 from invorto.api.paging import read_query
+from invorto.api.repeats import Repeats
 from invorto.convert import structure
 from invorto.storage.keys import KeyRole
+from invorto.storage.rates import RateClass
 
 JSON = "application/json"
 type View = Callable[..., Awaitable[object]]
@@ -47,7 +49,7 @@ class Operation:
     """Codes of refusals besides those that every route has."""
     secret: bool = False
     """Whether the answer holds something that is shown this once."""
-    rate: Literal["read", "write", "token"] | None = None
+    rate: RateClass | None = None
     """How it is counted against the key's limits; None: by its method."""
     also: Sequence[int] = ()
     """Other good answers of the same shape, such as 206."""
@@ -71,6 +73,7 @@ class Routes(Blueprint):
     def __init__(self, name: str, gate: Gate, prefix: str) -> None:
         super().__init__(name, __name__, url_prefix=prefix)
         self.gate = gate
+        self.repeats = Repeats(gate.database)
 
     def get[V: View](self, rule: str, *, needs: KeyRole | None, **declared: Any) -> Callable[[V], V]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Declare a route that reads; *declared* as in `Operation`."""
@@ -97,23 +100,32 @@ class Routes(Blueprint):
     ) -> Callable[[V], V]:
         def take(view: V) -> V:
             operation = declare(view, self.name, method, needs, declared)
-            served = self._serve(view, operation)
+            served = self._serve(view, method, operation)
             served.__operation__ = operation  # pyright: ignore[reportFunctionMemberAccess]
             self.add_url_rule(rule, f"{view.__name__}_{method.lower()}", cast("Any", served), methods=[method])
             return view
 
         return take
 
-    def _serve(self, view: View, operation: Operation) -> Callable[..., Awaitable[Response]]:
+    def _serve(self, view: View, method: str, operation: Operation) -> Callable[..., Awaitable[Response]]:
         takes = frozenset(inspect.signature(view).parameters)
+        rate: RateClass = operation.rate or ("read" if method == "GET" else "write")
         structured = "body" in takes and attrs.has(operation.body)
 
         @wraps(view)
         async def served(**names: Any) -> Response:
-            if operation.needs is not None:
-                caller = await self.gate.admit(request, operation.needs, names)
-                if "caller" in takes:
-                    names["caller"] = caller
+            if operation.needs is None:
+                return await act(names)
+            caller = await self.gate.admit(request, operation.needs, names)
+            if self.gate.counter is not None:
+                await self.gate.counter.take(caller, rate)
+            if "caller" in takes:
+                names["caller"] = caller
+            if method != "POST":
+                return await act(names)
+            return await self.repeats.answer(request, caller, partial(act, names), secret=operation.secret)
+
+        async def act(names: dict[str, Any]) -> Response:
             if operation.query is not None:
                 names["query"] = read_query(request, operation.query)
             if "body" in takes:

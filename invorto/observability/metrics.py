@@ -120,6 +120,9 @@ class Metrics:
         self._engines = Counter(
             "engine_failures", "Engines that failed in a call.", ["provider", "stage"], registry=self.registry
         )
+        self._unchecked = Counter(
+            "rate_limit_unchecked", "Requests let through uncounted: Redis was away.", registry=self.registry
+        )
         self._events = Counter(
             "realtime_ws_events", "Messages of clients on voice sockets.", ["event"], registry=self.registry
         )
@@ -190,6 +193,10 @@ class Metrics:
     def engine_failed(self, provider: str, stage: str) -> None:
         """Count an engine that failed in a call."""
         self._engines.labels(provider, stage).inc()
+
+    def rate_unchecked(self) -> None:
+        """Count a request that was let through uncounted."""
+        self._unchecked.inc()
 
     def ws_event(self, event: str) -> None:
         """Count a client's message; *event* is one of the protocol's, never what the client made up."""

@@ -19,6 +19,7 @@ from invorto.config import load
 from invorto.model.record import TimelineEvent
 from invorto.storage import keys, tenants
 from invorto.storage.postgres import Database
+from invorto.storage.rates import Rates
 from invorto.storage.redis import Commands
 from invorto.storage.tenants import DEFAULT_TENANT
 from invorto.storage.timeline import Timeline
@@ -28,6 +29,8 @@ ENVIRON = {
     "TIMELINE_MAX_COUNT": "5",
     "PUBLIC_BASE_URL": "https://voice.example.com",
     "ALLOWED_ORIGINS": "https://app.example.com",
+    "RATE_LIMIT_MAX_REQUESTS": "0",
+    "RATE_LIMIT_READS": "0",
 }
 ENGINES = {"stt": {"local", "scripted"}, "llm": {"local", "scripted"}, "tts": {"local", "scripted"}}
 
@@ -132,6 +135,7 @@ async def open_world(database: Database, redis: Commands, folder: Path, **enviro
         timeline=timeline,
         recordings=folder,
         metrics=CollectorRegistry(),
+        rates=Rates(redis, config.rates.window_ms / 1000),
         parts=(Part(name="postgres", probe=postgres, needed=True), Part(name="redis", probe=ask_redis)),
         engines=ENGINES,
         draining=lambda: world.draining,
