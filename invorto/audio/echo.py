@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 WINDOW = 0.256
 """Seconds of what was heard that are looked at."""
-DELAY = 0.6
-"""Seconds after which nothing comes back any more: a far end's buffers, two networks, a room."""
+DELAY = 1.0
+"""Seconds after which nothing comes back any more: a far end's buffers, networks that stall, a room."""
 ALIKE = 0.5
 """From this likeness on it is an echo."""
 LOUDER = 1.4
