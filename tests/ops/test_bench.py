@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from invorto.caller.ear import RATE
 from ops.bench import figures
 from ops.bench.frames import BINARY, TEXT, Incoming, frame
+from ops.bench.turns import last_sound
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def bench(name: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
     """Run a bench; gives its exit code, its last line, and all it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", f"ops.bench.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=180,
+        [sys.executable, "-m", f"ops.bench.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=400,
         check=False,
     )  # fmt: skip
     assert done.stdout, done.stderr
@@ -62,6 +65,27 @@ def test_starting_is_timed() -> None:
     assert 0 < told["ready_s"] < 60
     assert 0 < told["stop_idle_s"] < 30
     assert {"dev_first_ready_s", "dev_again_ready_s", "ready_cpu_s"} <= set(told)
+
+
+def last_sounds(seconds: float) -> int:
+    """Give where a tone of some seconds, with silence on both sides, is last to be heard."""
+    quiet = np.zeros(RATE, np.int16)
+    return last_sound(np.concatenate((quiet, np.full(round(seconds * RATE), 3000, np.int16), quiet)))
+
+
+def test_the_end_of_a_sentence_is_found() -> None:
+    """What is waited for begins with the last sound, not with the end of a file."""
+    assert last_sounds(0.5) == round(1.5 * RATE)
+    assert last_sound(np.zeros(RATE, np.int16)) == 0
+
+
+@pytest.mark.prove
+def test_turns_are_answered_interrupted_and_not_disturbed() -> None:
+    """One conversation with the engines of this machine: every figure has its name, and nothing was lost or false."""
+    code, told, printed = bench("turns", "--calls", "1")
+    assert code == 0, printed
+    assert told["lost"] == told["false_bargeins"] == 0, printed
+    assert {"eou_to_audio_p95_ms", "bargein_p95_ms", "words_off_most"} <= set(told)
 
 
 @pytest.mark.parametrize(
