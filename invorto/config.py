@@ -341,6 +341,10 @@ class Conversation:
         "ENDPOINTING_MODEL", parse=maybe(str),
         meaning="engine that judges pauses by their sound beside the silence: `smart-turn`; none: words alone",
     )  # fmt: skip
+    pii_redaction: bool = setting(
+        "ENABLE_PII_REDACTION", default="true", parse=flag,
+        meaning="personal data is taken out of what is stored, logged and sent",
+    )  # fmt: skip
     emotion_window_ms: int = setting(
         "EMOTION_WINDOW_MS", default="250", parse=whole(20, 10_000), meaning="milliseconds of an emotion window"
     )

@@ -19,7 +19,9 @@ import trio
 
 from invorto.config import Config
 from invorto.errors import InvortoError, StartFailed, first_of
+from invorto.model.agent import LOCALE
 from invorto.model.call import EndReason
+from invorto.model.pii import Redactor
 from invorto.observability.logs import set_up_logs
 from invorto.realtime.door import serve_door
 from invorto.realtime.listeners import open_listeners
@@ -96,7 +98,8 @@ async def serve(
 
     `UsageError` and `StartFailed` say what keeps it from starting, or what made it stop.
     """
-    set_up_logs(config.observing.log_level, config.observing.log_format)
+    scrub = Redactor.of((), LOCALE).text if config.conversation.pii_redaction else None
+    set_up_logs(config.observing.log_level, config.observing.log_format, scrub=scrub)
     stop = Stop()
     async with trio.open_nursery() as nursery:
         starting = trio.CancelScope()

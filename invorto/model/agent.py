@@ -17,6 +17,8 @@ _WORDS = every(count(200), _WORD)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _HEADER_VALUE = re.compile(r"[^\x00-\x1f\x7f]{0,8192}")
 
+LOCALE = "en-IN"
+"""The language of agents that name none."""
 BACKCHANNELS = (
     "mm-hm", "mm hmm", "mhm", "mm", "hmm", "hm", "uh-huh", "uh huh", "uh", "um", "ah", "oh", "okay", "ok", "yeah",
     "yes", "yep", "right", "sure", "i see", "got it", "haan", "ji", "achha", "theek hai",
@@ -191,7 +193,8 @@ class Redaction:
     """Whether personal data is taken out of what is stored, logged and sent; None: as the installation says."""
 
     enabled: bool | None = None
-    kinds: tuple[str, ...] = attrs.field(default=(), validator=_WORDS)
+    kinds: tuple[Literal["email", "phone", "aadhaar", "pan", "card"], ...] = ()
+    """None named: all."""
 
 
 type SlotType = Literal["text", "number", "date", "time", "phone", "email", "choice"]
@@ -268,7 +271,7 @@ class AgentConfig:
     prompt: str = attrs.field(default="", validator=_TEXT)
     greeting: str | GreetingAudio | None = attrs.field(default="Hello, how can I help?", validator=_greeting)
     locale: str = attrs.field(
-        default="en-IN", validator=match(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}", "a language tag such as en-IN")
+        default=LOCALE, validator=match(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}", "a language tag such as en-IN")
     )
     variables: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=count(200))
     stt: SttSettings = SttSettings()

@@ -62,6 +62,7 @@ def installation(config: Config) -> Document:
         "tts": {"provider": talk.tts_provider},
         "endpointing": {"silenceMs": talk.endpointing_silence_ms, "minWords": talk.endpointing_min_words},
         "emotion": {"states": talk.emotion_state_enabled},
+        "redaction": {"enabled": talk.pii_redaction},
         "maxDuration": config.limits.call_timeout_minutes * 60,
     }
     return defaults | ({"consent": {"prompt": talk.consent_prompt}} if talk.consent_prompt else {})
@@ -77,6 +78,8 @@ def tidy(written: object) -> Document:
     given = cast("Document", written)
     document = {name: value for name, value in given.items() if name not in FLAT}
     faults: list[Fault] = []
+    if isinstance(enabled := document.get("redaction"), bool):
+        document["redaction"] = {"enabled": enabled}
     for name, place in FLAT.items():
         if given.get(name) is None:
             continue

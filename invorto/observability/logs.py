@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TextIO, cast
 
@@ -40,8 +40,10 @@ _SECRET_VALUE: Final = re.compile(
 )
 
 
-def set_up_logs(level: str, style: str, stream: TextIO | None = None) -> None:
-    """Log from *level* on, as ``json`` or for a ``console``, to *stream* (stderr)."""
+def set_up_logs(
+    level: str, style: str, stream: TextIO | None = None, scrub: Callable[[str], str] | None = None
+) -> None:
+    """Log from *level* on, as ``json`` or for a ``console``, to *stream* (stderr), each line as *scrub* leaves it."""
     out = _Unbreakable(stream or sys.stderr)
     least = logging.getLevelNamesMapping()[level.upper()]
     enrich: list[Processor] = [
@@ -51,6 +53,8 @@ def set_up_logs(level: str, style: str, stream: TextIO | None = None) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     finish = [hide_named, *_renderers(style, colors=out.isatty()), cast("Processor", hide_values)]
+    if scrub is not None:
+        finish.append(cast("Processor", lambda _, __, line: scrub(line)))
     structlog.configure(
         processors=[*enrich, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(least),

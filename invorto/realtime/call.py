@@ -16,6 +16,7 @@ from invorto.errors import InvortoError, StoreUnavailable, first_of
 from invorto.model.agent import AgentConfig
 from invorto.model.call import Call, Direction, EndReason
 from invorto.model.event_ids import EventClock
+from invorto.model.pii import redactor_of
 from invorto.model.record import FinishedCall
 from invorto.observability.metrics import Metrics
 from invorto.realtime.beep import BeepDetector
@@ -117,7 +118,10 @@ async def run_call(  # noqa: ASYNC128 - it is passed on to whoever knows
         wall, now = house.wall(), trio.current_time()
         started_at = datetime.fromtimestamp(wall, UTC)
         call = await _begin(ticket, house, agent, started_at, slot.epoch)
-        teller = Teller(call.id, call.tenant_id, house.timeline, house.ledger, EventClock(wall, now), trio.current_time)
+        teller = Teller(
+            call.id, call.tenant_id, house.timeline, house.ledger, EventClock(wall, now), trio.current_time,
+            redactor_of(agent),
+        )  # fmt: skip
         with structlog.contextvars.bound_contextvars(call_id=call.id, tenant_id=call.tenant_id):
             life = _Life(ticket, house, call, agent, voices, teller, now, started_at)
             failure = None

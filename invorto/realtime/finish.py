@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,8 @@ import structlog
 
 from invorto.model.agent import AgentConfig
 from invorto.model.call import ENDS, Call, Direction, EndReason
-from invorto.model.record import FinishedCall
+from invorto.model.pii import Redactor
+from invorto.model.record import FinishedCall, Utterance
 from invorto.realtime.closing import Closing
 from invorto.realtime.conversation import Conversation
 from invorto.realtime.costs import Meter
@@ -43,7 +44,8 @@ def finished(
         log.warning("no_price", providers=list(bill.unpriced))
     ended_at = started_at + timedelta(seconds=duration)
     kept = conversation is not None and (agent.transcription if call.transcription is None else call.transcription)
-    utterances = tuple(conversation.transcript.utterances) if conversation is not None else ()
+    redactor = teller.redactor
+    utterances = tuple(_redacted(conversation.transcript.utterances, redactor)) if conversation is not None else ()
     tools = tuple(conversation.toolbox.uses) if conversation is not None else ()
     asking = conversation.asking if conversation is not None else None
     record = FinishedCall(
@@ -61,7 +63,7 @@ def finished(
         summary=summarize(utterances, reason, tools) if agent.summary.enabled else None,
         recording=recording.path if recording is not None else None,
         timeline=teller.history(),
-        consent=asking.record() if asking is not None and asking.settled else None,
+        consent=_clean(asking.record(), redactor) if asking is not None and asking.settled else None,
         usage={**meter.usage(), **_recorded(recording)},
     )
     closing = Closing(
@@ -74,7 +76,22 @@ def finished(
         watch=teller.watch,
         address=address,
     )
-    return attrs.evolve(record, outbox=closing.facts())
+    facts = (attrs.evolve(fact, data=_clean(fact.data, redactor)) for fact in closing.facts())
+    return attrs.evolve(record, outbox=tuple(facts))
+
+
+def _redacted(utterances: Iterable[Utterance], redactor: Redactor | None) -> Iterator[Utterance]:
+    """Take personal data out of what was said, and of what was left unsaid."""
+    for one in utterances:
+        if redactor is None:
+            yield one
+        else:
+            unheard = redactor.text(one.unheard) if one.unheard is not None else None
+            yield attrs.evolve(one, text=redactor.text(one.text), unheard=unheard)
+
+
+def _clean(data: Mapping[str, Any], redactor: Redactor | None) -> Mapping[str, Any]:
+    return data if redactor is None else redactor.value(data)
 
 
 def _meter(call: Call, agent: AgentConfig, conversation: Conversation | None, duration: float) -> Meter:

@@ -10,6 +10,7 @@ import msgspec
 
 from invorto.model.event_ids import EventClock
 from invorto.model.facts import make_fact
+from invorto.model.pii import Redactor
 from invorto.model.record import OutboxEvent, TimelineEvent
 from invorto.realtime.line import Line
 from invorto.realtime.protocol import (
@@ -63,6 +64,8 @@ class Teller:
     ids: EventClock
     now: Callable[[], float]
     """Trio time."""
+    redactor: Redactor | None = None
+    """Takes personal data out of what is kept and published; clients are told what was said."""
     lines: list[Line] = attrs.field(factory=list)
     """The clients, the talking one first."""
     kept: list[tuple[str, str, bytes]] = attrs.field(factory=list)
@@ -94,6 +97,8 @@ class Teller:
 
     def fact(self, type_: str, data: Mapping[str, Any]) -> None:
         """Publish a fact to webhooks; *data* as the type's schema says."""
+        if self.redactor is not None:
+            data = self.redactor.value(data)
         self.facts.note(self.call_id, self.tenant_id, make_fact(type_, data))
 
     def history(self) -> tuple[TimelineEvent, ...]:
@@ -110,5 +115,7 @@ class Teller:
 
     def _keep(self, event_id: str, name: str, payload: Mapping[str, Any]) -> None:
         timestamp = int(event_id.partition("-")[0])
+        if self.redactor is not None:
+            payload = self.redactor.value(payload)
         self.kept.append((event_id, name, msgspec.json.encode(payload)))
         self.timeline.append(self.call_id, TimelineEvent(id=event_id, kind=name, payload=payload, timestamp=timestamp))
