@@ -19,6 +19,7 @@ from tests.faults.servers import Server as Store
 from tests.faults.servers import postgres_server, redis_server
 from tests.journeys.house import BINARY, Client, Server, open_client, open_server, settings
 from tests.journeys.processes import rest
+from tests.webhooks.judge import bodies, faults
 
 BRIEF = '{"replies": ["Yes."]}'
 GREETS = {"greeting": "Hello.", "recording": {"enabled": False}}
@@ -121,6 +122,8 @@ async def test_postgres_goes_and_comes_under_live_calls(
             assert told[:2] == ["call.started", "call.answered"]
             assert told[-3:] == ["call.ended", "billing.usage.updated", "agent.summary"]
             assert told.count("call.ended") == 1
+            whole = await bodies(database, "t_default", f"c-{number}")
+            assert [fault for fact in whole for fault in faults(fact)] == []
             words = await calls.transcript(database, "t_default", f"c-{number}")
             assert [word.text for word in words[:3]] == ["Hello.", "are you there?", "Yes."]
         with trio.fail_after(10):

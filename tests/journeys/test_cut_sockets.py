@@ -23,6 +23,7 @@ import trio
 from invorto.realtime import socket as socket_module
 from tests.journeys.house import BINARY, Server, open_client, open_server, settings, speech
 from tests.journeys.test_tree import BRIEF
+from tests.webhooks.judge import bodies, faults
 
 PROVE = bool(os.environ.get("PROVE"))
 SOCKETS = 100
@@ -214,6 +215,8 @@ async def test_a_hundred_cut_sockets_leave_nothing(
             rows = await work.fetch("SELECT id, status, end_reason FROM calls WHERE id LIKE 'c-%'")
             ends = await work.fetch("SELECT call_id, count(*) AS n FROM outbox WHERE type = 'call.ended' GROUP BY 1")
             results = await work.fetch("SELECT call_id, count(*) AS n FROM call_results GROUP BY 1")
+        told = await bodies(server.resources.database, server.tenant_id)
+        assert [fault for fact in told for fault in faults(fact)] == []
         assert len(rows) > SOCKETS / 2
         reasons = Counter((row["status"], row["end_reason"]) for row in rows)
         late = sum(line["event"] == "socket_refused" for line in logs)  # on a machine that is too slow by far

@@ -88,6 +88,16 @@ def test_turns_are_answered_interrupted_and_not_disturbed() -> None:
     assert {"eou_to_audio_p95_ms", "bargein_p95_ms", "words_off_most"} <= set(told)
 
 
+def test_webhooks_all_arrive() -> None:
+    """Facts are delivered, at a rate, after a kill, beside a receiver that hangs: none is lost, figures are named."""
+    small = ("--seconds", "0.5", "--rate", "50", "--kills", "1", "--endpoints", "3", "--rounds", "1", "--seed", "7")
+    code, told, printed = bench("webhooks", *small)
+    assert code == 0, printed
+    assert (told["lost"], told["late"], told["kills"]) == (0, 0, 1), printed
+    assert told["deliveries_per_s"] > 0
+    assert {"first_attempt_p50_ms", "first_attempt_p99_ms", "isolation_ratio", "duplicates"} <= set(told)
+
+
 @pytest.mark.parametrize(
     ("size", "told"), [(0, "00"), (125, "7d"), (126, "7e007e"), (65_535, "7effff"), (65_536, "7f0000000000010000")]
 )
