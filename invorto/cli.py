@@ -174,13 +174,10 @@ def serve(only: str | None, workers: int, **options: str | None) -> int | None:
 @_setting("--database", "DB_URL", "PostgreSQL to migrate.", metavar="URL")
 def migrate(*, dry_run: bool, **options: str | None) -> int | None:
     """Apply the migrations that the database lacks, each in a transaction of its own, one process at a time."""
-    url = _config(options).stores.db_url
-    if url is None:
-        raise click.UsageError("no database: set DB_URL, or give --database")
     from invorto.storage.migrate import migrate as apply
     from invorto.storage.migrate import pending
 
-    names = _run(pending if dry_run else apply, url)
+    names = _on_database(_config(options), pending if dry_run else apply)
     for name in names:
         click.echo(f"{'lacks' if dry_run else 'applied'} {name}")
     if not names:
@@ -247,9 +244,6 @@ def tenant() -> None:
 @_setting("--database", "DB_URL", "PostgreSQL to write to.", metavar="URL")
 def create_tenant(name: str, role: Literal["admin", "operator"], **options: str | None) -> int | None:
     """Make a tenant called NAME and its first key. The key is shown this once."""
-    config = _config(options)
-    if config.stores.db_url is None:
-        raise click.UsageError("no database: set DB_URL, or give --database")
     from invorto.storage.postgres import open_database
     from invorto.storage.tenants import create_with_key
 
@@ -258,7 +252,7 @@ def create_tenant(name: str, role: Literal["admin", "operator"], **options: str 
             made, key = await create_with_key(database, name, role=role)
             return made.id, key
 
-    tenant_id, key = _run(body, config.stores.db_url)
+    tenant_id, key = _on_database(_config(options), body)
     click.echo(f"tenant  {tenant_id}\nkey     {key}")
     return 0
 
@@ -277,8 +271,6 @@ def rotate_secrets(**options: str | None) -> int | None:
     while the nodes serve, and again after it was interrupted.
     """
     config = _config(options)
-    if config.stores.db_url is None:
-        raise click.UsageError("no database: set DB_URL, or give --database")
     from invorto.storage.postgres import open_database
     from invorto.storage.rotation import rotate
     from invorto.subkeys import SecretKeys
@@ -292,7 +284,7 @@ def rotate_secrets(**options: str | None) -> int | None:
         async with open_database(url, pool_size=1) as database:
             return await rotate(database, vault)
 
-    for name, count in _run(body, config.stores.db_url).items():
+    for name, count in _on_database(config, body).items():
         click.echo(f"{name}  {count}")
     click.echo("every secret is sealed with the first key")
     return 0
@@ -321,6 +313,22 @@ def _run[**P, T](body: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
             return await body(*args, **kwargs)
 
     return trio.run(tree)
+
+
+def _on_database[T](config: Config, body: Callable[[str], Awaitable[T]]) -> T:
+    """Run what only needs PostgreSQL; where that cannot be reached, say which setting leads there."""
+    from invorto.errors import StoreUnavailable, UsageError
+
+    if config.stores.db_url is None:
+        raise click.UsageError("no database: set DB_URL, or give --database")
+
+    async def reaching(url: str) -> T:
+        try:
+            return await body(url)
+        except StoreUnavailable as away:
+            raise UsageError(f"{away}: is it running, and does DB_URL, or --database, lead to it?") from None
+
+    return _run(reaching, config.stores.db_url)
 
 
 cli.add_command(webhook_commands(_config, _run, DATA))

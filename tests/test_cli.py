@@ -201,9 +201,10 @@ def test_secrets_are_sealed_again(tmp_path: Path, postgres_url: str) -> None:
 
 @pytest.mark.parametrize("arguments", [("migrate",), ("tenant", "create", "x")], ids=" ".join)
 def test_a_database_that_cannot_be_reached_is_a_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Exit code 1, where it was sought, and neither a traceback nor the password."""
+    """Exit code 2, where it was sought, what leads there, and neither a traceback nor the password."""
     ran = invorto(*arguments, folder=tmp_path, DB_URL="postgresql://ann:hidden@127.0.0.1:1/db")
-    assert ran.returncode == 1
+    assert ran.returncode == 2
+    assert "does DB_URL, or --database, lead to it?" in ran.stderr
     assert ran.stderr.startswith("invorto: ")
     assert "Traceback" not in ran.stderr
     assert "PostgreSQL cannot be reached" in ran.stderr
