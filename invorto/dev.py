@@ -6,6 +6,9 @@ import base64
 import json
 import os
 import secrets
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import platformdirs
 import structlog
 from rich.console import Console
 from rich.panel import Panel
@@ -59,6 +63,7 @@ async def dev(config: Config, *, use_system: bool = False) -> int:
             told = True
             remember(folder, url, made)
         console.print(_welcome(url, made))
+        console.print(f"try  {talk_command(folder)}", soft_wrap=True, highlight=False)  # in one piece, to be copied
 
     prepare = partial(embedded, use_system=use_system, progress=lambda text: console.print(f"[dim]{text}"))
     try:
@@ -154,11 +159,19 @@ def _write_private(path: Path, text: str) -> None:
     new.replace(path)
 
 
+def talk_command(folder: Path) -> str:
+    """Give what to type, in this folder, to talk to a server whose data are in *folder*."""
+    program = "invorto" if shutil.which("invorto") else shlex.quote(sys.argv[0])
+    if Path(program).name == "__main__.py":
+        program = f"{shlex.quote(sys.executable)} -m invorto"
+    elsewhere = folder != Path(platformdirs.user_data_dir("invorto"))
+    return f"{program} talk FILE.wav" + (f" --data {shlex.quote(str(folder))}" if elsewhere else "")
+
+
 def _welcome(url: str, made: Seed) -> Panel:
     table = Table.grid(padding=(0, 2))
     table.add_row("REST", url)
     table.add_row("voice socket", f"{url.replace('http', 'ws', 1)}/realtime/voice?callId=…")
     table.add_row("key", made.key)
     table.add_row("demo agent", made.agent_id)
-    table.add_row("try", "invorto talk FILE.wav")
     return Panel(table, title="Invorto serves; Ctrl-C ends all of it", expand=False)

@@ -15,7 +15,7 @@ import trio
 
 from invorto import config
 from invorto.audio.wav import encode_wav, read_wav, write_wav
-from invorto.dev import Seed, remember
+from invorto.dev import Seed, remember, talk_command
 from invorto.errors import InvortoError, StartFailed, UsageError
 from invorto.talk import talk
 from tests.journeys.house import AUDIO, Server, open_server, settings
@@ -70,6 +70,27 @@ async def test_files_are_spoken_and_the_answer_is_saved(
     assert rate == 16000
     began = float(shown.splitlines()[1].split()[0])
     assert np.flatnonzero(samples)[0] / rate == pytest.approx(began, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("argv", "on_path", "expected"),
+    [
+        ("/opt/bin/invorto", "/opt/bin/invorto", "invorto"),
+        (".venv/bin/invorto", None, ".venv/bin/invorto"),
+        ("/a b/invorto", None, "'/a b/invorto'"),
+        ("/lib/invorto/__main__.py", None, "/bin/python3 -m invorto"),
+    ],
+)
+def test_dev_says_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: str, on_path: str | None, expected: str
+) -> None:
+    """What `invorto dev` proposes to try can be typed as it stands: in a fresh clone nothing is on PATH."""
+    monkeypatch.setattr("sys.argv", [argv, "dev"])
+    monkeypatch.setattr("sys.executable", "/bin/python3")
+    monkeypatch.setattr("shutil.which", lambda _: on_path)
+    usual = config.load({}).stores.data_dir
+    assert talk_command(usual) == f"{expected} talk FILE.wav"
+    assert talk_command(tmp_path / "my data") == f"{expected} talk FILE.wav --data '{tmp_path}/my data'"
 
 
 async def test_refusals_are_sentences(server: Server, tmp_path: Path) -> None:
