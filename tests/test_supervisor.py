@@ -227,6 +227,17 @@ async def test_third_signal_cuts_the_goodbye(environ: Environ, monkeypatch: pyte
         assert trio.current_time() - began < 2
 
 
+async def test_a_goodbye_without_end_is_cut(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that does not leave when it is asked to keeps nobody: one signal is enough, and it is written down."""
+    monkeypatch.setattr("invorto.supervisor.GOODBYE", 0.2)
+    monkeypatch.setattr(LiveCalls, "leave", lambda *_: None)
+    async with serving(environ(DRAIN_TIMEOUT="0.1")) as house, open_client(house.at, "c-1", start=BINARY) as client:
+        await client.until("connected")
+        tell(signal.SIGTERM)
+        assert (await client.until("end"))["reason"] == "drained"
+        assert await house.ended() == 0
+
+
 async def test_a_call_in_the_middle_of_its_setup_is_not_lost(
     environ: Environ, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
