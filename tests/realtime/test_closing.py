@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from invorto.convert import structure
 from invorto.model.agent import AgentConfig
-from invorto.model.record import OutboxEvent
+from invorto.model.call import ENDS, EndReason
+from invorto.model.record import Cost, FinishedCall, OutboxEvent, TurnMetrics, Utterance
 from invorto.realtime import protocol as p
-from invorto.realtime.closing import HIDDEN, shown
+from invorto.realtime.closing import HIDDEN, Closing, shown
+from invorto.realtime.summary import ToolUse, summarize
+from invorto.realtime.watch import Watch
 from invorto.webhooks.envelope import body
-from tests.realtime.stage import Stage, open_stage
+from tests.realtime.stage import Stage, open_stage, ticket
 from tests.webhooks.judge import faults
 
+SECONDS = st.floats(0, 1e6)
+AMOUNTS = st.decimals(0, 10**6, places=4)
 WRITTEN = datetime(2026, 1, 2, tzinfo=UTC)
 TABLE: dict[str, Any] = {
     "sttMs": 100, "llmMs": 50, "ttsMs": 30,
@@ -32,7 +40,11 @@ AGENT: dict[str, Any] = {
 
 def told(stage: Stage) -> list[dict[str, Any]]:
     """Give the bodies of all that a call told, in its order."""
-    facts: list[OutboxEvent] = [*stage.books.facts, *stage.record.outbox]
+    return bodies_of([*stage.books.facts, *stage.record.outbox])
+
+
+def bodies_of(facts: Sequence[OutboxEvent]) -> list[dict[str, Any]]:
+    """Give what is sent of facts."""
     return [
         json.loads(
             body(
@@ -82,6 +94,33 @@ async def test_a_call_that_never_came_to_words(autojump_clock: MockClock) -> Non
     summary = facts[-1]["data"]
     assert (summary["summary"], summary["emotion"], summary["messages"]) == (None, None, [])
     assert summary["endReason"] == "hangup"
+
+
+@given(
+    st.lists(st.builds(Utterance, role=st.sampled_from(["user", "assistant", "system", "tool"]), text=st.text(),
+                       began=SECONDS, ended=SECONDS, turn=st.integers(0, 100), interrupted=st.booleans(),
+                       heard_by=st.sampled_from([None, "marks", "timed"]), confidence=st.none() | st.floats(0, 1))),
+    st.lists(st.builds(TurnMetrics, turn=st.integers(0, 100), eou_ms=st.none() | SECONDS, stt_ms=st.none() | SECONDS)),
+    st.lists(st.builds(Cost, kind=st.sampled_from(["stt", "llm"]), provider=st.text(), unit=st.just("tokens"),
+                       quantity=AMOUNTS, inr=AMOUNTS)),
+    st.lists(st.builds(ToolUse, st.text(), st.booleans(), st.text(), st.integers(0, 9))),
+    st.sampled_from(EndReason),
+)  # fmt: skip
+def test_whatever_a_call_leaves(
+    said: list[Utterance], metrics: list[TurnMetrics], costs: list[Cost], tools: list[ToolUse], reason: EndReason
+) -> None:
+    """However a call went, what is told of its end fits the schemas."""
+    call = ticket().call
+    record = FinishedCall(
+        call_id=call.id, tenant_id=call.tenant_id, epoch=1, status=ENDS[reason], reason=reason, started_at=WRITTEN,
+        ended_at=WRITTEN, duration=0.0, transcript=tuple(said), costs=tuple(costs), metrics=tuple(metrics),
+        summary=summarize(said, reason, tools),
+    )  # fmt: skip
+    closing = Closing(
+        record=record, call=call, agent=AgentConfig(), rate=8000, recording=None, tools=tools,
+        watch=Watch(lambda *_: None), address="",
+    )  # fmt: skip
+    assert [fault for fact in bodies_of(closing.facts()) for fault in faults(fact)] == []
 
 
 def test_keys_of_tools_stay_here() -> None:
