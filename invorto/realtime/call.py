@@ -234,7 +234,7 @@ class _Life:
 
     async def _record(self, stack: AsyncExitStack) -> Recording | None:
         wanted = self.agent.recording.enabled if self.call.recording is None else self.call.recording
-        if self.house.recorder is None or not wanted:
+        if self.house.recorder is None:
             return None
         recording = await stack.enter_async_context(
             self.house.recorder.record(
@@ -242,7 +242,9 @@ class _Life:
                 began=self.began,
             )
         )  # fmt: skip
-        if self.agent.consent is not None:
+        if not wanted:
+            recording.stand_by()
+        elif self.agent.consent is not None:
             recording.pause(self.began)
         else:
             self.teller.note("recording.start", {})

@@ -20,6 +20,8 @@ from invorto.realtime.costs import Meter
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.endpointing import says_one_of
 from invorto.realtime.guess import Foresight, Guess
+from invorto.realtime.holding import Music
+from invorto.realtime.inbox import Inbox, News, Question
 from invorto.realtime.mouth import Mouth
 from invorto.realtime.protocol import ErrorMessage
 from invorto.realtime.recording import Recording
@@ -33,14 +35,9 @@ from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan,
 
 log = structlog.get_logger(__name__)
 
-INBOX = 256
-"""Events a call may leave unread: seconds of the busiest conversation. One that has more is stuck, and ends."""
 SORRY = "Sorry, I am having some trouble just now."
 FAILURES = 3
 """Turns in a row that may fail before the agent gives up."""
-
-type Event = t.Event | EngineFailed | None
-"""What the inbox carries; None only wakes the driver."""
 
 
 @attrs.define(kw_only=True)
@@ -68,15 +65,13 @@ class Conversation:
     mouth: Mouth = attrs.field(init=False)
     words: Words = attrs.field(init=False)
     began_at: float = attrs.field(init=False, factory=trio.current_time)
-    _send: trio.MemorySendChannel[Event] = attrs.field(init=False)
-    _inbox: trio.MemoryReceiveChannel[Event] = attrs.field(init=False)
+    inbox: Inbox = attrs.field(factory=Inbox, init=False)
+    music: Music = attrs.field(init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
-    _stuck: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _foresight: Foresight = attrs.field(factory=Foresight, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._send, self._inbox = trio.open_memory_channel[Event](INBOX)
         self.turns = t.TurnTaker(t.Rules.of(self.agent))
         self.mouth = Mouth(
             rate=self.rate,
@@ -89,19 +84,22 @@ class Conversation:
             audio_began=lambda turn, now: _nothing(self.turns.step(t.AudioBegan(turn), now)),
             stir=lambda: self.post(None),
         )
+        self.music = Music(self.teller.lines, self.rate, self.lead)
         self.words = Words(self.began_at, self.teller, self.transcript, self.measures)
 
     # -- from outside, at any time ----------------------------------------------------------------
 
-    def post(self, event: Event) -> None:
+    def post(self, event: News) -> None:
         """Tell what happened; never blocks, never raises, and does nothing once the conversation is over."""
-        try:
-            self._send.send_nowait(event)
-        except trio.WouldBlock:
-            if event is not None and not isinstance(event, Partial):
-                self._stuck = True
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+        self.inbox.post(event)
+
+    async def set_hold(self, *, on: bool, music: bool = False) -> None:
+        """Pause the conversation, with music or in silence, or go on with it; harmless twice. `Conflict`."""
+        await self.inbox.ask(t.Held(on))
+        if on and music and self.turns.floor is t.Floor.HELD and self._nursery is not None:
+            self.music.start(self._nursery, self.turns.turn)
+        else:
+            self.music.stop()
 
     def change(self, agent: AgentConfig) -> None:
         """Go on with another configuration from the next turn on; `Invalid` leaves the old one."""
@@ -114,15 +112,17 @@ class Conversation:
         """Hold the conversation to its end; gives why it ended."""
         if self.agent.consent is not None:
             self.asking = Asking(self.agent.consent)
-        async with self._inbox, self._send, trio.open_nursery() as nursery:
+        async with self.inbox, trio.open_nursery() as nursery:
             self._nursery = nursery
             acts = self.turns.step(self._opening(), trio.current_time())
             while (reason := self._do(acts, nursery)) is None:
                 self._foresee(nursery)
                 event = None
                 with trio.move_on_at(max(min(self.turns.deadline, self.mouth.deadline), 0.0)):
-                    event = await self._inbox.receive()
+                    event = await self.inbox.receive()
                 acts = self._hear(event, trio.current_time())
+                if self.turns.floor is not t.Floor.HELD:
+                    self.music.stop()
             nursery.cancel_scope.cancel()
         return reason
 
@@ -135,12 +135,18 @@ class Conversation:
     def _greeting(self) -> str:
         return self.agent.greeting if isinstance(self.agent.greeting, str) else ""
 
-    def _hear(self, event: Event, now: float) -> tuple[t.Act, ...]:
-        if self._stuck:
+    def _hear(self, event: News | Question, now: float) -> tuple[t.Act, ...]:
+        if self.inbox.stuck:
             raise RuntimeError("the conversation does not keep up with its events")
         played = self.mouth.pump(now)
         acts = self.turns.step(played, now) if played is not None else ()
         match event:
+            case Question():
+                if event.withdrawn:
+                    return acts
+                done = self.turns.step(event.event, now)
+                event.answer(done)
+                return (*acts, *done)
             case EngineFailed(provider, stage, message):
                 raise ProviderFailed(provider, stage, message)
             case SpeechBegan(at) if self.turns.floor is not t.Floor.CALLER:
@@ -175,6 +181,8 @@ class Conversation:
                 case t.Say(number):
                     prompt = self.asking.consent.prompt if self.asking is not None else self._greeting
                     self._recite(self.mouth.open(number, now), prompt, nursery)
+                case t.Recite(number, text):
+                    self._recite(self.mouth.open(number, now), text, nursery)
                 case t.Nudge(number):
                     self.teller.note("endpointing.silence", {"turn": number})
                     self._recite(self.mouth.open(number, now), self.agent.silence.nudge, nursery)
@@ -225,7 +233,7 @@ class Conversation:
             self._recite(turn, asking.consent.prompt, nursery)
             return
         self.teller.note("consent.answered", asking.record())
-        if asking.granted and self.recording is not None:
+        if asking.granted and self.recording is not None and not self.recording.idle:
             self.recording.resume(now)
             self.teller.note("recording.start", {})
         if not asking.granted and asking.consent.declined == "hangup":

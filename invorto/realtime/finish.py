@@ -104,7 +104,7 @@ def _meter(call: Call, agent: AgentConfig, conversation: Conversation | None, du
 
 def _recorded(recording: Recording | None) -> Mapping[str, Any]:
     """Tell how much was recorded, and what was not."""
-    if recording is None:
+    if recording is None or recording.idle:
         return {}
     told: dict[str, Any] = {"recordedSeconds": round(recording.seconds, 3)}
     if recording.fault is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import structlog
 import trio
 
-from invorto.errors import Forbidden, Invalid, InvortoError, NotSupported, UsageError, first_of
+from invorto.errors import Conflict, Forbidden, Invalid, InvortoError, NotSupported, UsageError, first_of
 from invorto.model.agent import AgentConfig
 from invorto.model.agent_document import change_live
 from invorto.model.call import Call, EndReason
@@ -92,6 +92,56 @@ class LiveCall:
             self._begun.set()
         self.conversation.post(t.Leave(reason, goodbye))
 
+    @property
+    def begun(self) -> bool:
+        """Whether the conversation has begun."""
+        return self._begun.is_set() and self._early is None
+
+    async def transfer(self, to: str, mode: p.TransferMode, line: Line | None = None) -> None:
+        """Hand the caller over; `Forbidden` for what is not the agent's target, `NotSupported`."""
+        if not is_target(to, self.conversation.agent.transfer_targets):
+            raise Forbidden(f"{to!r} is not one of the agent's transferTargets")
+        tell = self.conversation.teller.tell
+        try:
+            await (line or self._far_end).transfer(to, mode)
+        except NotSupported:
+            tell(p.TransferStatus(to=to, mode=mode, status="failed"))
+            raise
+        tell(p.TransferStatus(to=to, mode=mode, status="started"))
+
+    async def send_digits(self, digits: str, method: str, line: Line | None = None) -> None:
+        """Send digits to the far end; `NotSupported`."""
+        await (line or self._far_end).send_digits(digits, method)
+        self.note("dtmf.send", {"digits": digits, "method": method})
+
+    async def hold(self, *, on: bool, music: bool = False) -> None:
+        """Pause the conversation, with music or in silence, or go on with it; harmless twice. `Conflict`."""
+        if on:
+            self._pause(trio.current_time())
+        else:
+            self._go_on()
+        await self.conversation.set_hold(on=on, music=music)
+
+    def control_recording(self, action: Literal["start", "stop", "pause", "resume"]) -> None:
+        """Record, or do not; harmless twice. `NotSupported` without a place for recordings, `Conflict`."""
+        recording, asking = self.conversation.recording, self.conversation.asking
+        if recording is None:
+            raise NotSupported("nothing is recorded here")
+        now = trio.current_time()
+        if action in {"start", "resume"}:
+            if self.conversation.agent.consent is not None and not (asking and asking.granted):
+                raise Conflict("the caller has not agreed to it")
+            recording.resume(now)
+        elif not recording.idle:
+            recording.pause(now)
+        self.note(f"recording.{action}", {})
+
+    @property
+    def _far_end(self) -> Line:
+        if self._line is None:
+            raise Conflict("nobody is connected to the call", "call_not_live")
+        return self._line
+
     def fail(self, error: BaseException) -> None:
         """End the call for an error of one of its lines."""
         log.error("line_failed", call_id=self.id, exc_info=error)
@@ -151,6 +201,16 @@ class LiveCall:
             self._begin(None)
         self.ears.hear(samples, at)
 
+    def _pause(self, now: float) -> None:
+        if not self.ears.deaf:
+            self.ears.pause(now)
+            self.note("call.paused", {})
+
+    def _go_on(self) -> None:
+        if self.ears.deaf:
+            self.ears.resume()
+            self.note("call.resumed", {})
+
     def _hung_up(self) -> None:
         if not self._begun.is_set():
             self._early = EndReason.HANGUP
@@ -179,22 +239,19 @@ class LiveCall:
             case p.Mark(name):
                 self.conversation.mouth.played(name)
             case p.Pause():
-                self.ears.pause(now)
+                self._pause(now)
                 post(t.Held(on=True))
-                self._note("call.paused", {})
             case p.Resume():
-                self.ears.resume()
+                self._go_on()
                 post(t.Held(on=False))
-                self._note("call.resumed", {})
             case p.ConfigChange(config):
                 await self._change(config)
                 self.ears.vad.expect(self.conversation.agent.interruption.barge_in_ms)
-                self._note("config.updated", {"fields": sorted(config)})
+                self.note("config.updated", {"fields": sorted(config)})
             case p.DtmfSend(digits, method):
-                await line.send_digits(digits, method or "rfc2833")
-                self._note("dtmf.send", {"digits": digits, "method": method or "rfc2833"})
+                await self.send_digits(digits, method or "rfc2833", line)
             case p.Transfer(to, mode):
-                await self._transfer(to, mode or "blind", line)
+                await self.transfer(to, mode or "blind", line)
             case p.End():
                 self._hung_up()
             case _:
@@ -207,18 +264,8 @@ class LiveCall:
         self.conversation.change(agent)
         self.conversation.llm, self.conversation.tts = voices.llm, voices.tts
 
-    async def _transfer(self, to: str, mode: p.TransferMode, line: Line) -> None:
-        if not is_target(to, self.conversation.agent.transfer_targets):
-            raise Forbidden(f"{to!r} is not one of the agent's transferTargets")
-        tell = self.conversation.teller.tell
-        try:
-            await line.transfer(to, mode)
-        except NotSupported:
-            tell(p.TransferStatus(to=to, mode=mode, status="failed"))
-            raise
-        tell(p.TransferStatus(to=to, mode=mode, status="started"))
-
-    def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def note(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Keep something on the call's timeline."""
         self.conversation.teller.note(kind, payload)
 
 

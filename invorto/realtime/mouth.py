@@ -136,6 +136,8 @@ class Mouth:
         playout = turn.playout
         heard = playout.heard(now)
         began = (turn.first_audio_at or now) - self.began_at
+        if heard:
+            self.transcript.heeded(turn.heeds)
         self.transcript.agent_said(
             heard,
             turn=turn.number,

@@ -87,6 +87,8 @@ class Recording:
         self.busy = trio.Lock()
         """Held while a thread writes it."""
         self.paused = False
+        self.idle = False
+        """Whether nothing is to be kept as long as nobody asks for it: there is no file then."""
         self.fault: str | None = None
         """What went wrong first; None: nothing."""
 
@@ -124,9 +126,16 @@ class Recording:
         self.cut_agent(at)
         self.paused = True
 
-    def resume(self, at: float) -> None:  # noqa: ARG002 - said at one moment, as `pause` is
-        """Keep what comes from now on."""
-        self.paused = False
+    def stand_by(self) -> None:
+        """Keep nothing, and make no file, until `resume`."""
+        self.paused = self.idle = True
+
+    def resume(self, at: float) -> None:
+        """Keep what comes from *at* on; before it there is silence."""
+        if self.idle:
+            for side in (self._caller, self._agent):
+                side.take(self._position(at))
+        self.paused = self.idle = False
 
     def job(self, now: float) -> _Job:
         """Take out what is settled at *now*."""
@@ -210,7 +219,8 @@ class Recorder:
             self._open.discard(recording)
             now = trio.current_time()
             with trio.move_on_after(CLOSING, shield=True) as scope:
-                await self._finish(recording, now)
+                if not recording.idle:
+                    await self._finish(recording, now)
             if scope.cancelled_caught:
                 self._left.append(recording)
                 recording.fault = recording.fault or "the disk was too slow"
@@ -228,7 +238,7 @@ class Recorder:
                 recording = self._left.pop()
                 if not recording.last_job(now).begun:
                     await self._finish(recording, now)
-            due = [recording for recording in self._open if recording.due <= now and not recording.busy.locked()]
+            due = [one for one in self._open if one.due <= now and not (one.idle or one.busy.locked())]
             if due:
                 await self._write(due, now)
 

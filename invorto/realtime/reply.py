@@ -100,6 +100,7 @@ async def _think(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str])
 
 async def _stream(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]) -> list[ToolCall]:
     cutter, wanted = SentenceCutter(), list[ToolCall]()
+    turn.heeds = mind.transcript.whispers
     prompt = prompt_of(mind.agent, mind.transcript.history(), mind.call_id)
     guessed = mind.guess is not None and mind.guess.fits(mind.llm, prompt)
     with _patience(mind.llm.name, "llm", mind.deadlines.first_token) as waiting:

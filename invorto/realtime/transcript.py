@@ -16,6 +16,21 @@ class Transcript:
 
     utterances: list[Utterance] = attrs.field(factory=list)
     _messages: list[Message] = attrs.field(factory=list)
+    _whispers: list[str] = attrs.field(factory=list[str])
+
+    def whisper(self, text: str) -> int:
+        """Tell the agent something for its next answer, which the caller never hears of; gives how many it has."""
+        self._whispers.append(text)
+        return len(self._whispers)
+
+    @property
+    def whispers(self) -> int:
+        """How many whispers the next answer is to heed."""
+        return len(self._whispers)
+
+    def heeded(self, count: int) -> None:
+        """Forget the first *count* whispers: an answer that heeds them has been heard."""
+        del self._whispers[:count]
 
     def caller_said(self, text: str, *, turn: int, began: float, ended: float, confidence: float | None) -> None:
         """Add a turn of the caller; times in seconds of the call."""
@@ -52,12 +67,23 @@ class Transcript:
         self._messages.append(Message(role="assistant", tool_calls=calls, state=state))
         self._messages.extend(Message(role="tool", text=text, tool_call_id=id_) for id_, text in results)
 
+<<<<<<< HEAD
     def history(self, more: str = "") -> list[Message]:
         """Give the messages for the model, as if the caller had said *more*; what is said in several goes is one."""
+=======
+    def history(self) -> list[Message]:
+        """
+        Give the messages for the model; what the caller said in several goes comes as one message.
+
+        Whispers stand before the last of what the caller said, as messages of the system.
+        """
+>>>>>>> 3645c83 (Let a live call be acted on from outside)
         merged: list[Message] = []
         for message in (*self._messages, Message(role="user", text=more)) if more else self._messages:
             if message.role == "user" and merged and merged[-1].role == "user":
                 merged[-1] = attrs.evolve(merged[-1], text=f"{merged[-1].text} {message.text}")
             else:
                 merged.append(message)
+        place = next((at for at in range(len(merged) - 1, -1, -1) if merged[at].role == "user"), len(merged))
+        merged[place:place] = [Message(role="system", text=text) for text in self._whispers]
         return merged

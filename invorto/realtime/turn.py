@@ -28,6 +28,8 @@ class Turn:
     first_audio_at: float | None = None
     state: Any = None
     """What the engine wants to have back."""
+    heeds: int = 0
+    """How many whispers it heeds: they are done with when something of it has been heard."""
     leave: EndReason | None = None
     """Set where the call ends with this turn."""
     over: bool = False

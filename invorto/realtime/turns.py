@@ -60,6 +60,19 @@ class Speak:
 
 
 @attrs.frozen
+class Interject:
+    """
+    The agent is to say *text* when nobody has the floor; an *urgent* one ends what the agent is saying.
+
+    It speaks into nobody: a caller who is speaking is heard and answered first.
+    """
+
+    text: str
+    interruptible: bool = True
+    urgent: bool = False
+
+
+@attrs.frozen
 class Listen:
     """The conversation begins, and the caller speaks first."""
 
@@ -128,6 +141,7 @@ type Event = (
     | Final
     | Typed
     | Speak
+    | Interject
     | Listen
     | AudioBegan
     | Working
@@ -156,6 +170,14 @@ class Say:
     """Say what `Speak` was told for."""
 
     turn: int
+
+
+@attrs.frozen
+class Recite:
+    """Say what was asked for by `Interject`."""
+
+    turn: int
+    text: str
 
 
 @attrs.frozen
@@ -208,7 +230,7 @@ class HangUp:
     reason: EndReason
 
 
-type Act = Reply | Say | Nudge | Goodbye | LeaveMessage | Hush | Resume | Cancel | HangUp
+type Act = Reply | Say | Recite | Nudge | Goodbye | LeaveMessage | Hush | Resume | Cancel | HangUp
 
 FINAL_WAIT = 4.0
 """Seconds after a pause that a transcript is waited for; then the partial one counts, of which the end is missing."""
@@ -292,6 +314,12 @@ class TurnTaker:
     _nudged: bool = attrs.field(default=False, init=False)
     _leaving: EndReason | None = attrs.field(default=None, init=False)
     _leave_by: float = attrs.field(default=math.inf, init=False)
+    _waiting: list[Interject] = attrs.field(factory=list[Interject], init=False)
+
+    @property
+    def waiting(self) -> int:
+        """How many texts the agent has still to say."""
+        return len(self._waiting)
 
     @property
     def deadline(self) -> float:
@@ -329,7 +357,7 @@ class TurnTaker:
         self._forget_words()
         return text
 
-    def step(self, event: Event | None, now: float) -> tuple[Act, ...]:  # noqa: C901 - it is the table of events
+    def step(self, event: Event | None, now: float) -> tuple[Act, ...]:  # noqa: C901, PLR0912 - it is the table of events
         """Take in *event*, or, for None, the passing of time."""
         if self.floor is Floor.CLOSED:
             return ()
@@ -356,9 +384,10 @@ class TurnTaker:
                 return self._typed(text.strip(), now)
             case Speak(interruptible):
                 return self._take(Say, interruptible=interruptible) if self.floor is Floor.OPEN else ()
+            case Interject():
+                return self._interject(event, now)
             case Listen():
-                self._open(now)
-                return ()
+                return self._open(now)
             case AudioBegan() | Working():
                 return self._progress(event)
             case PlayedOut() as played:
@@ -455,9 +484,27 @@ class TurnTaker:
             if not (self._owed or answered):
                 self._forget_words()
             self.floor = Floor.CALLER
-        else:
-            self._open(now)
-        return ()
+            return ()
+        return self._open(now)
+
+    def _interject(self, wish: Interject, now: float) -> tuple[Act, ...]:
+        if self._leaving is not None:
+            return ()
+        match self.floor:
+            case Floor.OPEN:
+                self._waiting.append(wish)
+                return self._open(now)
+            case Floor.AGENT | Floor.HUSHED if wish.urgent:
+                hush = (Hush(self.turn),) if self.floor is Floor.AGENT and self._audible else ()
+                self._waiting.insert(0, wish)
+                return (*hush, *self._drop_reply(), *self._next())
+            case _:
+                self._waiting.insert(0 if wish.urgent else len(self._waiting), wish)
+                return ()
+
+    def _next(self) -> tuple[Act, ...]:
+        wish = self._waiting.pop(0)
+        return self._take(lambda turn: Recite(turn, wish.text), interruptible=wish.interruptible)
 
     def _take(self, act: Callable[[int], Act], *, interruptible: bool = True) -> tuple[Act, ...]:
         self.turn += 1
@@ -504,8 +551,7 @@ class TurnTaker:
                 self._owed = 0
                 if self.text or self._unanswered:
                     return self._answer(now)
-                self._open(now)
-                return ()
+                return self._open(now)
             case _ if now >= self._given_up():
                 return self._leave(EndReason.SILENCE, now, goodbye=True)
             case _:
@@ -561,7 +607,7 @@ class TurnTaker:
             case _ if typed:
                 return self._answer(now)
             case Floor.OPEN if not self._words:
-                self._open(now)
+                return self._open(now)
             case _:
                 self.floor, self.paused_at = Floor.CALLER, max(self.paused_at, now)
         return ()
@@ -582,6 +628,7 @@ class TurnTaker:
         if not goodbye:
             return (*dropped, *self._close(reason))
         self._leaving, self._leave_by = reason, now + GOODBYE_LIMIT
+        self._waiting.clear()
         return (*dropped, *self._take(lambda turn: Goodbye(turn, reason), interruptible=False))
 
     def _close(self, reason: EndReason) -> tuple[Act, ...]:
@@ -634,10 +681,12 @@ class TurnTaker:
         self.floor = Floor.CALLER
         self._forget_words()
 
-    def _open(self, now: float) -> None:
+    def _open(self, now: float) -> tuple[Act, ...]:
+        """Give the floor back; the agent keeps it where it has something to say."""
         self.floor, self._quiet_since = Floor.OPEN, now
         self._forget_words()
         self._alone_since = min(self._alone_since, now)
+        return self._next() if self._waiting else ()
 
     def _forget_words(self) -> None:
         self._words.clear()

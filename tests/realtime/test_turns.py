@@ -25,12 +25,14 @@ from invorto.realtime.turns import (
     HangUp,
     Held,
     Hush,
+    Interject,
     Leave,
     LeaveMessage,
     Listen,
     MachineAnswered,
     Nudge,
     PlayedOut,
+    Recite,
     Reply,
     Resume,
     Rules,
@@ -460,6 +462,7 @@ class AnyConversation(RuleBasedStateMachine):
         self.hushed = False
         self.audible = False
         self.gone = False
+        self.wishes = list[str]()
         self.tell(Speak() if greets else Listen())
 
     def tell(self, event: Event | None) -> tuple[Act, ...]:
@@ -468,7 +471,9 @@ class AnyConversation(RuleBasedStateMachine):
         for act in acts:
             assert not self.gone, "nothing is done after hanging up"
             match act:
-                case Reply(turn) | Say(turn) | Nudge(turn) | Goodbye(turn) | LeaveMessage(turn):
+                case Reply(turn) | Say(turn) | Recite(turn) | Nudge(turn) | Goodbye(turn) | LeaveMessage(turn):
+                    if isinstance(act, Recite):
+                        assert act.text == self.wishes.pop(0), "what the agent was told to say is said once, in order"
                     assert self.talking is None, "two turns of the agent overlap"
                     self.talking, self.hushed, self.audible = turn, False, False
                 case Hush(turn):
@@ -525,6 +530,17 @@ class AnyConversation(RuleBasedStateMachine):
     def hear(self, event: Event) -> None:
         """Anything, out of order."""
         self.tell(event)
+
+    @precondition(lambda self: not self.gone and len(self.wishes) < 5)
+    @rule(urgent=st.booleans(), interruptible=st.booleans())
+    def interject(self, urgent: bool, interruptible: bool) -> None:
+        """The agent is told to say something: it waits for the floor, or is said instead of what was being said."""
+        text = f"{self.now} {len(self.wishes)} {self.turns.turn}"
+        if not math.isfinite(self.turns._leave_by):  # pyright: ignore[reportPrivateUsage] - nobody is told
+            self.wishes.insert(0 if urgent else len(self.wishes), text)
+        self.tell(Interject(text, interruptible=interruptible, urgent=urgent))
+        if self.turns.floor is Floor.OPEN:
+            assert not self.wishes
 
     @rule()
     def pause(self) -> None:
