@@ -34,12 +34,14 @@ from invorto.realtime.reception import Reception
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.revoking import Holds
 from invorto.realtime.slots import Caps
+from invorto.realtime.switchboard import LeasedOwners, Switchboard
 from invorto.realtime.voices import Voices, choose_voices
 from invorto.restarts import restarted
 from invorto.speech.cache import SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
 from invorto.storage import keys, ledger_rows, system
+from invorto.storage.control import ControlDesk, ControlPost
 from invorto.storage.leases import Leases
 from invorto.storage.ledger import Ledger
 from invorto.storage.migrate import pending
@@ -80,6 +82,7 @@ class Resources:
     capacity: Capacity
     house: House
     porter: Porter
+    control: ControlDesk
     http: HttpServer
     health: Readiness
     holds: Holds
@@ -99,6 +102,7 @@ class Resources:
             "readers": self.readers.run,
             "holds": self.holds.run,
             "webhooks": partial(restarted, "webhooks", self.dispatcher.run),
+            "control": self.control.run,
         }
 
     def reception(self, calls: trio.Nursery) -> Reception:
@@ -180,6 +184,8 @@ class _Ground:
         health = Readiness()
         leases = Leases(self.redis, node_id, self.config.capacity.lease_ttl)
         capacity = self._capacity(leases)
+        owners, post = LeasedOwners(self.database, leases), ControlPost(self.redis)
+        switchboard = Switchboard(node_id=node_id, live=self.live, owners=owners, post=post)
         return Resources(
             config=self.config,
             node_id=node_id,
@@ -196,7 +202,8 @@ class _Ground:
             capacity=capacity,
             house=self._house(node_id, capacity),
             porter=Porter.of(self.config, self.database),
-            http=HttpServer(make_app(self._api(health))),
+            control=ControlDesk(self.redis, node_id, switchboard.answer),
+            http=HttpServer(make_app(self._api(health, switchboard))),
             health=health,
             holds=Holds(partial(keys.revoked_among, self.database)),
             dispatcher=make_dispatcher(self.config, self.database, node_id, self.metrics),
@@ -240,7 +247,7 @@ class _Ground:
     async def _voices(self, agent: AgentConfig) -> Voices:
         return await choose_voices(agent, self.engines, self.spoken)
 
-    def _api(self, health: Readiness) -> ApiDeps:
+    def _api(self, health: Readiness, switchboard: Switchboard) -> ApiDeps:
         return ApiDeps(
             config=self.config,
             database=self.database,
@@ -257,6 +264,8 @@ class _Ground:
             draining=lambda: self.live.draining or not health.ready,
             full=lambda: self.live.full,
             live=self.live.get,
+            switchboard=switchboard,
+            node_id=switchboard.node_id,
         )
 
     async def _postgres(self) -> Mapping[str, Any]:

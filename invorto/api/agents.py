@@ -17,10 +17,11 @@ from invorto.convert import structure
 from invorto.errors import Fault, Invalid, NotFound
 from invorto.model.agent import Agent, AgentConfig, AgentStatus, LlmSettings, TtsSettings
 from invorto.model.agent_document import FLAT, Document, check, merge, origin, tidy
-from invorto.model.rules import every, match, text
+from invorto.model.rules import between, every, match, text
 from invorto.plain import below, faults_of, invalid
 from invorto.realtime.endpointing import wait_function
 from invorto.storage import agents
+from invorto.storage.agents import AgentVersion
 
 _BESIDE = frozenset({"name", "status", "config"})
 """What stands beside an agent's configuration."""
@@ -156,6 +157,27 @@ class AgentAnswer:
         )
 
 
+@attrs.frozen(kw_only=True)
+class VersionAnswer:
+    """What an agent was from a moment on."""
+
+    version: int
+    config: Document
+    created_at: datetime
+
+    @classmethod
+    def of(cls, version: AgentVersion) -> VersionAnswer:
+        """Make what is answered of a version."""
+        return cls(version=version.version, config=version.document, created_at=version.created_at)
+
+
+@attrs.frozen(kw_only=True)
+class RollbackBody:
+    """Which version an agent is to become again."""
+
+    version: int = attrs.field(validator=between(1, 2**31 - 1))
+
+
 def _arithmetic(config: AgentConfig) -> Iterable[Fault]:
     """Say what is wrong with a ``waitFunction``, before it has to be used in a call."""
     try:
@@ -231,6 +253,30 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
             document=written.document or None,
             check=lambda merged: hold(merged, written),
             merging=merge,
+        )
+        return AgentAnswer.of(changed)
+
+    @routes.delete("/<agent_id>", needs="dev", errors=["agent_in_use"])
+    async def remove(caller: Caller, agent_id: str) -> None:
+        """Take an agent away, unless a call of it is under way; what its calls left stays."""
+        await agents.remove(database, caller.tenant_id, agent_id)
+
+    @routes.get("/<agent_id>/versions", needs="analyst")
+    async def versions(caller: Caller, agent_id: str, query: PageQuery) -> Page[VersionAnswer]:
+        """List what an agent was, the newest version first."""
+        page, limit = page_of(query)
+        found, total = await agents.versions(database, caller.tenant_id, agent_id, page=page, limit=limit)
+        return page_answer(map(VersionAnswer.of, found), total, query)
+
+    @routes.post("/<agent_id>/rollback", needs="dev")
+    async def rollback(caller: Caller, agent_id: str, body: RollbackBody) -> AgentAnswer:
+        """Make an agent again what it was, as a new version; `404` for a version that it never had."""
+        changed = await agents.rollback(
+            database,
+            caller.tenant_id,
+            agent_id,
+            body.version,
+            check=lambda document: check(document, deps.defaults, engines=deps.engines, rules=[_arithmetic]),
         )
         return AgentAnswer.of(changed)
 

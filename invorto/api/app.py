@@ -16,6 +16,7 @@ from quart_trio import QuartTrio
 from invorto.api import (
     agents,
     audit,
+    call_changes,
     calls,
     events,
     health,
@@ -45,6 +46,7 @@ _NOUNS = (
     metrics,
     agents,
     calls,
+    call_changes,
     timelines,
     recordings,
     events,

@@ -1,22 +1,29 @@
-"""Routes of calls."""
+"""Routes of calls: making, listing, reading them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import attrs
 from quart import request
 
 from invorto.api.auth import Caller, Gate
+from invorto.api.call_shapes import CallAnswer, CallDetail, TranscriptAnswer, detail_answer
 from invorto.api.deps import ApiDeps
 from invorto.api.paging import Page, PageQuery, end_of, page_answer, page_of
 from invorto.api.routing import Routes
-from invorto.model.call import Call, CallStatus, Direction, EndReason
-from invorto.model.record import Cost, Summary, TurnMetrics, Utterance
-from invorto.model.rules import text
-from invorto.storage import calls
+from invorto.convert import unstructure
+from invorto.errors import Conflict, Fault, NotFound, NotSupported, Unavailable
+from invorto.model.agent import Agent
+from invorto.model.agent_document import resolve
+from invorto.model.call import Call, CallStatus, Direction
+from invorto.model.ids import new_id
+from invorto.model.rules import count, text
+from invorto.plain import invalid
+from invorto.storage import agents, calls
+from invorto.storage.postgres import Database
 
 
 @attrs.frozen(kw_only=True)
@@ -35,88 +42,82 @@ class CallsQuery(PageQuery):
 
 
 @attrs.frozen(kw_only=True)
-class CallAnswer:
-    """A call: what fences owners and names machines is nobody's business outside."""
+class NewCall:
+    """A call to be."""
 
-    id: str
-    tenant_id: str
-    agent_id: str
-    agent_version: int
-    direction: Direction
-    status: CallStatus
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    end_reason: EndReason | None
-    to: str | None
-    from_: str | None
-    campaign_id: str | None
-    duration: float | None
-    """Seconds from start to end."""
-    cost_inr: str | None
-    """The sum of its costs in ₹, decimal, to the paisa."""
-    metadata: Mapping[str, Any]
-    variables: Mapping[str, str]
-    recording: bool | None
+    agent_id: str = attrs.field(validator=text(200, least=1))
+    """The agent's id, or its name."""
+    to: str | None = attrs.field(default=None, validator=text(256, least=1))
+    """Who is called: a number in E.164, or a SIP URI; of no meaning for a web call."""
+    from_: str | None = attrs.field(default=None, validator=text(256, least=1))
+    direction: Direction | None = None
+    """``web`` waits for its socket, ``outbound`` is dialled; null: outbound where there is a *to*."""
+    metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any], validator=count(200))
+    variables: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=count(200))
+    campaign_id: str | None = attrs.field(default=None, validator=text(64))
+    recording: bool | None = None
     """null: as the agent says."""
-    transcription: bool | None
-
-    @classmethod
-    def of(cls, call: Call) -> CallAnswer:
-        """Make what is answered of a call."""
-        return CallAnswer(**{field.alias: getattr(call, field.name) for field in attrs.fields(CallAnswer)})
+    transcription: bool | None = None
 
 
-@attrs.frozen(kw_only=True)
-class CallDetail(CallAnswer):
-    """All that is kept of a call, and where the rest is."""
-
-    live: bool
-    costs: tuple[Cost, ...]
-    usage: Mapping[str, Any]
-    summary: Summary | None
-    analysis: Mapping[str, Any] | None
-    metrics: tuple[TurnMetrics, ...]
-    consent: Mapping[str, Any] | None
-    agent_config: Mapping[str, Any] | None
-    """The agent's configuration as it was at the start."""
-    recording_url: str | None
-    timeline_url: str
-    transcript_url: str
-
-
-@attrs.frozen(kw_only=True)
-class TranscriptAnswer:
-    """What was said; empty while the call goes on."""
-
-    call_id: str
-    transcript: tuple[Utterance, ...]
-
-
-def detail_answer(detail: calls.Detail, *, live: bool) -> CallDetail:
-    """Make what is answered of one call."""
-    call = detail["call"]
-    here = f"/v1/calls/{call.id}"
-    return CallDetail(
-        **attrs.asdict(CallAnswer.of(call), recurse=False),
-        live=live,
-        costs=detail["costs"],
-        usage=detail["usage"],
-        summary=detail["summary"],
-        analysis=detail["analysis"],
-        metrics=detail["metrics"],
-        consent=detail["consent"],
-        agent_config=detail["agent"],
-        recording_url=f"{here}/recording" if detail["recording"] else None,
-        timeline_url=f"{here}/timeline",
-        transcript_url=f"{here}/transcript",
-    )
+async def _agent(database: Database, tenant_id: str, id_or_name: str) -> Agent:
+    """Find the agent of a new call; `Invalid` where there is none, `Conflict` where it answers nothing."""
+    try:
+        agent = await agents.get(database, tenant_id, id_or_name)
+    except NotFound:
+        raise invalid([Fault("$.agentId", "there is no such agent")]) from None
+    if agent.status != "active":
+        raise Conflict(f"the agent is {agent.status}", "agent_not_active")
+    return agent
 
 
 def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the routes."""
     routes = Routes("calls", gate, "/v1/calls")
     database = deps.database
+
+    @routes.post("", needs="dev", status=201, errors=["agent_not_active", "not_supported", "draining"])
+    async def create(caller: Caller, body: NewCall) -> CallAnswer:
+        """
+        Make a call.
+
+        A web call waits for its socket, and takes its place among the calls at once only then; an outbound one is
+        dialled.
+        """
+        if deps.draining():
+            raise Unavailable("this node is going away", "draining")
+        direction = body.direction or (Direction.OUTBOUND if body.to else Direction.WEB)
+        if direction is Direction.OUTBOUND and body.to is None:
+            raise invalid([Fault("$.to", "required field missing")])
+        agent = await _agent(database, caller.tenant_id, body.agent_id)
+        call = Call(
+            id=new_id("c"),
+            tenant_id=caller.tenant_id,
+            agent_id=agent.id,
+            agent_version=agent.version,
+            direction=direction,
+            status=CallStatus.CREATED,
+            epoch=0,
+            created_at=datetime.fromtimestamp(deps.wall(), UTC),
+            to=body.to,
+            from_=body.from_,
+            campaign_id=body.campaign_id,
+            metadata=body.metadata,
+            variables=body.variables,
+            recording=body.recording,
+            transcription=body.transcription,
+        )
+        match direction:
+            case Direction.WEB:
+                config = unstructure(resolve(agent.document, deps.defaults, body.variables))
+                await calls.create(database, call, config=config)
+                return CallAnswer.of(call)
+            case Direction.OUTBOUND if deps.dialler is not None:
+                return CallAnswer.of(await deps.dialler.place(call, agent))
+            case Direction.OUTBOUND:
+                raise NotSupported("nothing here can place calls: there is no carrier account")
+            case Direction.INBOUND:
+                raise NotSupported("an inbound call is made by its carrier")
 
     @routes.get("", needs="analyst")
     async def listing(caller: Caller, query: CallsQuery) -> Page[CallAnswer]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
+import trio
 from prometheus_client import CollectorRegistry
 
 from invorto.config import Config
+from invorto.model.agent import Agent
 from invorto.model.agent_document import Document, installation
+from invorto.model.call import Call
+from invorto.realtime.switchboard import Switchboard
 from invorto.storage.postgres import Database
 from invorto.storage.rates import Rates
 from invorto.storage.timeline import Timeline
@@ -37,6 +42,14 @@ class Part:
     """Whether nothing can be admitted while it is away."""
 
 
+class Dialler(Protocol):
+    """Places calls through a tenant's carriers."""
+
+    async def place(self, call: Call, agent: Agent) -> Call:
+        """Write an outbound call down and have it dialled; gives it as it is kept. `NotSupported`, `LimitReached`."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class ApiDeps:
     """Everything that routes use."""
@@ -57,6 +70,15 @@ class ApiDeps:
     """Whether this node can take no more calls."""
     live: Callable[[str], object | None] = _unknown
     """Finds a call that is alive in this process, by its id."""
+    switchboard: Switchboard | None = None
+    """Reaches live calls wherever they run; None: there are none."""
+    node_id: str = ""
+    dialler: Dialler | None = None
+    """Places outbound calls; None: nothing here can."""
+    wall: Callable[[], float] = time.time
+    """Unix time, seconds."""
+    stopping: trio.Event = attrs.field(factory=trio.Event)
+    """Set when answers that go on for ever are to come to their end."""
     defaults: Document = attrs.field(
         default=attrs.Factory(lambda self: installation(self.config), takes_self=True), repr=False
     )

@@ -99,7 +99,8 @@ class FinishedCall:
     epoch: int
     status: CallStatus
     reason: EndReason
-    started_at: datetime
+    started_at: datetime | None
+    """None where its media never opened."""
     ended_at: datetime
     duration: float
     transcript: tuple[Utterance, ...] = ()

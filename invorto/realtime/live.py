@@ -121,6 +121,11 @@ class LiveCalls:
         while self.holds(call_id) and self.get(call_id) is None:
             await self._leaving.park()
 
+    async def wait_gone(self, call_id: str) -> None:
+        """Wait until nothing is left of a call: its record is written."""
+        while self.holds(call_id):
+            await self._leaving.park()
+
     async def wait_empty(self) -> None:
         """Wait until no call holds a seat."""
         while self._seated:

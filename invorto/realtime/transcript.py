@@ -67,17 +67,12 @@ class Transcript:
         self._messages.append(Message(role="assistant", tool_calls=calls, state=state))
         self._messages.extend(Message(role="tool", text=text, tool_call_id=id_) for id_, text in results)
 
-<<<<<<< HEAD
     def history(self, more: str = "") -> list[Message]:
-        """Give the messages for the model, as if the caller had said *more*; what is said in several goes is one."""
-=======
-    def history(self) -> list[Message]:
         """
-        Give the messages for the model; what the caller said in several goes comes as one message.
+        Give the messages for the model, as if the caller had said *more*; what is said in several goes is one.
 
         Whispers stand before the last of what the caller said, as messages of the system.
         """
->>>>>>> 3645c83 (Let a live call be acted on from outside)
         merged: list[Message] = []
         for message in (*self._messages, Message(role="user", text=more)) if more else self._messages:
             if message.role == "user" and merged and merged[-1].role == "user":

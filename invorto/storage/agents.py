@@ -126,12 +126,7 @@ async def change(
     """
     with _clash(name, tenant_id):
         async with db.tenant(tenant_id) as work:
-            before = await work.fetchrow(
-                f"SELECT {_COLUMNS} FROM agents WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",  # noqa: S608
-                id,
-            )
-            if before is None:
-                raise NotFound(f"no agent {id}")
+            before = await _for_update(work, id)
             merged = before["document"] if document is None else merging(before["document"], document)
             if document is not None and check is not None:
                 check(merged)
@@ -147,15 +142,76 @@ async def change(
     return Agent(**row)
 
 
-async def versions(db: Database, tenant_id: str, id: str) -> list[AgentVersion]:
-    """Give every version of an agent, the newest first; `NotFound`."""
+async def versions(
+    db: Database, tenant_id: str, id: str, *, page: int = 1, limit: int = 20
+) -> tuple[list[AgentVersion], int]:
+    """Give one page of an agent's versions, the newest first, and how many there are; `NotFound`."""
+    most, skip = window(page, limit)
     async with db.tenant(tenant_id) as work:
+        newest = await work.fetchval("SELECT version FROM agents WHERE id = $1 AND deleted_at IS NULL", id)
+        if newest is None:
+            raise NotFound(f"no agent {id}")
         rows = await work.fetch(
-            "SELECT version, document, created_at FROM agent_versions WHERE agent_id = $1 ORDER BY version DESC", id
+            "SELECT version, document, created_at FROM agent_versions WHERE agent_id = $1"
+            " ORDER BY version DESC LIMIT $2 OFFSET $3",
+            id, most, skip,
+        )  # fmt: skip
+    return [AgentVersion(**row) for row in rows], newest
+
+
+async def rollback(
+    db: Database, tenant_id: str, id: str, version: int, *, check: Callable[[Mapping[str, Any]], object] | None = None
+) -> Agent:
+    """
+    Make an agent again what it was as *version*, as a new version; nothing changes where it is that already.
+
+    *check* sees the document, which an installation with other engines may have to refuse. `NotFound` for the agent or
+    the version.
+    """
+    async with db.tenant(tenant_id) as work:
+        before = await _for_update(work, id)
+        document = await work.fetchval(
+            "SELECT document FROM agent_versions WHERE agent_id = $1 AND version = $2", id, version
         )
-    if not rows:
+        if document is None:
+            raise NotFound(f"the agent {id} has no version {version}")
+        if check is not None:
+            check(document)
+        if document == before["document"]:
+            return Agent(**before)
+        row = await work.one(
+            "UPDATE agents SET document = $2, version = version + 1,"  # noqa: S608 - our words
+            f" updated_at = greatest(now(), updated_at) WHERE id = $1 RETURNING {_COLUMNS}",
+            id, document,
+        )  # fmt: skip
+        await _keep_version(work, row)
+    return Agent(**row)
+
+
+async def remove(db: Database, tenant_id: str, id: str) -> None:
+    """
+    Take an agent away; its calls go on naming it, and another may have its name.
+
+    `Conflict` (``agent_in_use``) while a call is under way, `NotFound`.
+    """
+    async with db.tenant(tenant_id) as work:
+        await _for_update(work, id)
+        live = await work.fetchval(
+            "SELECT count(*) FROM calls WHERE agent_id = $1 AND ended_at IS NULL AND status <> 'created'", id
+        )
+        if live:
+            raise Conflict(f"the agent holds {live} calls", "agent_in_use")
+        await work.execute("UPDATE agents SET deleted_at = now() WHERE id = $1", id)
+
+
+async def _for_update(work: Work, id: str) -> Record:
+    row = await work.fetchrow(
+        f"SELECT {_COLUMNS} FROM agents WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",  # noqa: S608 - our words
+        id,
+    )
+    if row is None:
         raise NotFound(f"no agent {id}")
-    return [AgentVersion(**row) for row in rows]
+    return row
 
 
 async def _keep_version(work: Work, row: Record) -> None:

@@ -40,7 +40,7 @@ async def test_change_merges(world: World) -> None:
     same = await world.ask("PATCH", f"/v1/agents/{agent_id}", {"config": {"llm": {"model": "b"}}})
     assert (same.status, same.json["version"]) == (200, 2)
     assert (await world.ask("PATCH", f"/v1/agents/{agent_id}", {})).json["version"] == 2
-    versions = await agents.versions(world.database, DEFAULT_TENANT, agent_id)
+    versions, _ = await agents.versions(world.database, DEFAULT_TENANT, agent_id)
     assert [one.document["llm"]["model"] for one in versions] == ["b", "a"]
 
 

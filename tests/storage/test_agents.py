@@ -79,7 +79,7 @@ async def test_change_of_the_document_is_a_new_version(database: Database) -> No
     assert (await agents.change(database, DEFAULT, agent.id, name="New", status="inactive")).version == 2
     last = await agents.get(database, DEFAULT, "New")
     assert (last.status, last.created_at) == ("inactive", agent.created_at)
-    kept = await agents.versions(database, DEFAULT, agent.id)
+    kept, _ = await agents.versions(database, DEFAULT, agent.id)
     assert [(one.version, one.document) for one in kept] == [(2, changed.document), (1, agent.document)]
     for wrong in ("a_none", "New"):
         with pytest.raises(NotFound):
@@ -99,7 +99,7 @@ async def test_change_that_breaks_a_rule_leaves_all_as_it_was(database: Database
         await agents.change(database, DEFAULT, agent.id, name="New", document={"locale": 5}, check=check)
     assert seen == [{"prompt": "You are kind.", "locale": 5}]
     assert await agents.get(database, DEFAULT, agent.id) == agent
-    assert len(await agents.versions(database, DEFAULT, agent.id)) == 1
+    assert (await agents.versions(database, DEFAULT, agent.id))[1] == 1
 
 
 async def test_changes_at_once_are_all_kept(database: Database) -> None:
@@ -113,7 +113,8 @@ async def test_changes_at_once_are_all_kept(database: Database) -> None:
     last = await agents.get(database, DEFAULT, agent.id)
     assert last.version == 7
     assert last.document["metadata"] == {f"k{n}": n for n in range(6)}
-    assert [one.version for one in await agents.versions(database, DEFAULT, agent.id)] == [7, 6, 5, 4, 3, 2, 1]
+    kept, total = await agents.versions(database, DEFAULT, agent.id)
+    assert ([one.version for one in kept], total) == ([7, 6, 5, 4, 3, 2, 1], 7)
 
 
 async def test_agents_are_listed(database: Database) -> None:

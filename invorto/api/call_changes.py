@@ -1,0 +1,93 @@
+"""Routes that change calls: their status, and a summary that was made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+import attrs
+
+from invorto.api.auth import Caller, Gate
+from invorto.api.call_shapes import CallAnswer, CallDetail, detail_answer
+from invorto.api.deps import ApiDeps
+from invorto.api.routing import Routes
+from invorto.errors import Conflict
+from invorto.model import rules
+from invorto.model.call import Call, CallStatus, Direction, check_move
+from invorto.model.record import Summary
+from invorto.realtime.acts import End
+from invorto.storage import call_changes, calls
+
+_TRIES = 3
+"""How often a call may begin or move on under our hands before we give up on it."""
+
+
+@attrs.frozen(kw_only=True)
+class StatusBody:
+    """What a call is to become; an end ends it wherever it is held."""
+
+    status: CallStatus
+    metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any], validator=rules.count(200))
+    """Laid over what the call has."""
+
+
+@attrs.frozen(kw_only=True)
+class SummaryBody:
+    """What came of a call, as somebody else sees it."""
+
+    text: str = attrs.field(validator=rules.text(64 * 1024, least=1))
+    outcome: str = attrs.field(default="", validator=rules.text(200))
+    reason: str = attrs.field(default="", validator=rules.text(2000))
+    next_steps: tuple[str, ...] = attrs.field(default=(), validator=rules.every(rules.count(50), rules.text(2000)))
+    analysis: Mapping[str, Any] | None = None
+    """Structured data and findings; null: what there is stays."""
+
+
+def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
+    """Make the routes."""
+    routes = Routes("call_changes", gate, "/v1/calls")
+    database = deps.database
+
+    async def become(call: Call, status: CallStatus) -> bool:
+        """Move a call; False where it has moved on meanwhile, and is to be looked at again."""
+        check_move(call.status, status)
+        if not status.terminal:
+            if status is CallStatus.ACTIVE or call.direction is Direction.WEB:
+                raise Conflict(f"a {call.direction} call becomes {status} when its media opens, and by nothing else")
+            await calls.move(database, call.tenant_id, call.id, status, epoch=call.epoch)
+            return True
+        if call.status is not CallStatus.ACTIVE or deps.switchboard is None:
+            now = datetime.fromtimestamp(deps.wall(), UTC)
+            return await call_changes.end_unbegun(database, call, status, now)
+        reason = cast("Literal['api', 'canceled', 'error']", call_changes.REASONS[status].value)
+        await deps.switchboard.act(call, End(reason=reason))
+        return True
+
+    @routes.patch(
+        "/<call_id>/status", needs="dev", errors=["conflict", "call_not_live", "owner_unreachable"]
+    )  # fmt: skip
+    async def change_status(caller: Caller, call_id: str, body: StatusBody) -> CallAnswer:
+        """
+        Move a call along the table of states; anything else is `409`.
+
+        An end ends a live call through its owner, and is answered when it has ended.
+        """
+        for last in range(_TRIES, 0, -1):
+            call = await calls.get(database, caller.tenant_id, call_id)
+            if await become(call, body.status):
+                break
+            if last == 1:
+                raise Conflict("the call moves on all the time: try again")
+        if body.metadata:
+            await call_changes.add_metadata(database, caller.tenant_id, call_id, body.metadata)
+        return CallAnswer.of(await calls.get(database, caller.tenant_id, call_id))
+
+    @routes.post("/<call_id>/summary", needs="dev", errors=["conflict"])
+    async def summarize(caller: Caller, call_id: str, body: SummaryBody) -> CallDetail:
+        """Keep a summary that was made elsewhere in place of ours, and publish it as `agent.summary`."""
+        summary = Summary(outcome=body.outcome, reason=body.reason, next_steps=body.next_steps, text=body.text)
+        await call_changes.summarize(database, caller.tenant_id, call_id, summary, body.analysis)
+        return detail_answer(await calls.detail(database, caller.tenant_id, call_id), live=False)
+
+    return routes
