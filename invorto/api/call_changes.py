@@ -14,10 +14,11 @@ from invorto.api.deps import ApiDeps
 from invorto.api.routing import Routes
 from invorto.errors import Conflict
 from invorto.model import rules
-from invorto.model.call import Call, CallStatus, Direction, check_move
-from invorto.model.record import Summary
+from invorto.model.call import Call, CallStatus, Direction, EndReason, check_move
+from invorto.model.record import FinishedCall, Summary, Utterance
 from invorto.realtime.acts import End
-from invorto.storage import call_changes, calls
+from invorto.realtime.outside import REASONS, at_a_glance, unbegun
+from invorto.storage import call_changes, calls, ledger_rows
 
 _TRIES = 3
 """How often a call may begin or move on under our hands before we give up on it."""
@@ -44,10 +45,32 @@ class SummaryBody:
     """Structured data and findings; null: what there is stays."""
 
 
+def _record(detail: calls.Detail, said: tuple[Utterance, ...]) -> FinishedCall:
+    """Put together again what a call left; it does not matter where it has not ended."""
+    call = detail["call"]
+    return FinishedCall(
+        call_id=call.id,
+        tenant_id=call.tenant_id,
+        epoch=call.epoch,
+        status=call.status,
+        reason=call.end_reason or EndReason.API,
+        started_at=call.started_at,
+        ended_at=call.ended_at or call.created_at,
+        duration=call.duration or 0.0,
+        transcript=said,
+        costs=detail["costs"],
+        metrics=detail["metrics"],
+        recording=detail["recording"],
+        consent=detail["consent"],
+        usage=detail["usage"],
+    )
+
+
 def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the routes."""
     routes = Routes("call_changes", gate, "/v1/calls")
     database = deps.database
+    address = (deps.config.network.public_base_url or "").rstrip("/")
 
     async def become(call: Call, status: CallStatus) -> bool:
         """Move a call; False where it has moved on meanwhile, and is to be looked at again."""
@@ -58,9 +81,13 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
             await calls.move(database, call.tenant_id, call.id, status, epoch=call.epoch)
             return True
         if call.status is not CallStatus.ACTIVE or deps.switchboard is None:
+            agent = (await calls.detail(database, call.tenant_id, call.id))["agent"]
             now = datetime.fromtimestamp(deps.wall(), UTC)
-            return await call_changes.end_unbegun(database, call, status, now)
-        reason = cast("Literal['api', 'canceled', 'error']", call_changes.REASONS[status].value)
+            try:
+                return await ledger_rows.write(database, unbegun(call, agent, status, now, address))
+            except Conflict:
+                return False
+        reason = cast("Literal['api', 'canceled', 'error']", REASONS[status].value)
         await deps.switchboard.act(call, End(reason=reason))
         return True
 
@@ -87,7 +114,12 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     async def summarize(caller: Caller, call_id: str, body: SummaryBody) -> CallDetail:
         """Keep a summary that was made elsewhere in place of ours, and publish it as `agent.summary`."""
         summary = Summary(outcome=body.outcome, reason=body.reason, next_steps=body.next_steps, text=body.text)
-        await call_changes.summarize(database, caller.tenant_id, call_id, summary, body.analysis)
+        detail = await calls.detail(database, caller.tenant_id, call_id)
+        said = await calls.transcript(database, caller.tenant_id, call_id)
+        otherwise = at_a_glance(_record(detail, said), detail["call"], detail["agent"], address)
+        await call_changes.summarize(
+            database, caller.tenant_id, call_id, summary=summary, analysis=body.analysis, otherwise=otherwise
+        )
         return detail_answer(await calls.detail(database, caller.tenant_id, call_id), live=False)
 
     return routes

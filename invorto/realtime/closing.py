@@ -54,7 +54,7 @@ class Closing:
             **parties(self.call),
             "status": record.status.value,
             "endReason": record.reason.value,
-            "startedAt": iso(record.started_at),
+            "startedAt": iso(record.started_at or self.call.created_at),
             "endedAt": iso(record.ended_at),
             "duration": record.duration,
             "costInr": str(total(record.costs)),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 
 from invorto.model.call import CallStatus, Direction
 from invorto.storage import agents, calls, ledger_rows
 from invorto.storage.tenants import DEFAULT_TENANT
+from invorto.webhooks.catalogue import entry
 from tests.api.world import World
 from tests.storage.nouns import a_call, an_agent, finished
 
@@ -93,7 +95,11 @@ async def test_a_call_ends_before_it_began(world: World, status: str) -> None:
     assert (again.status, again.json["code"]) == (409, "conflict")
     async with world.database.tenant(DEFAULT_TENANT) as work:
         rows = await work.fetch("SELECT type, seq, data FROM outbox WHERE call_id = $1", call_id)
-    assert [(row["type"], row["seq"], row["data"]["status"]) for row in rows] == [("call.ended", 1, status)]
+    assert [(row["type"], row["seq"]) for row in rows] == [
+        ("call.ended", 1), ("billing.usage.updated", 2), ("agent.summary", 3),
+    ]  # fmt: skip
+    assert (rows[0]["data"]["status"], rows[0]["data"]["duration"]) == (status, 0)
+    assert_published(rows, call_id)
 
 
 async def test_only_moves_of_the_table(world: World) -> None:
@@ -113,6 +119,26 @@ async def test_only_moves_of_the_table(world: World) -> None:
     assert (await world.ask("PATCH", "/v1/calls/c_none/status", {"status": "failed"})).status == 404
     assert (await world.ask("PATCH", f"/v1/calls/{web.id}/status", {"status": "failed"}, key="other")).status == 404
     assert (await calls.get(world.database, DEFAULT_TENANT, web.id)).status is CallStatus.CREATED
+
+
+async def test_a_summary_when_our_own_is_long_gone(world: World) -> None:
+    """Where the call's own event is there no more it is made anew from what is kept, by the same schema."""
+    call = await a_call(world.database, await an_agent(world.database))
+    await ledger_rows.write(world.database, finished(call, outbox=()))
+    assert (await world.ask("POST", f"/v1/calls/{call.id}/summary", {"text": "Booked."})).status == 200
+    async with world.database.tenant(DEFAULT_TENANT) as work:
+        rows = await work.fetch("SELECT * FROM outbox WHERE call_id = $1", call.id)
+    assert [row["data"]["summary"]["text"] for row in rows] == ["Booked."]
+    assert rows[0]["data"]["messages"][0]["text"] == "Hello, how can I help?"
+    assert_published(rows, call.id)
+
+
+def assert_published(rows: list[Any], call_id: str) -> None:
+    """Hold events to the schemas that are published of them."""
+    for row in rows:
+        known = {"eventId": "evt_1", "tenantId": DEFAULT_TENANT, "callId": call_id, "seq": row["seq"]}
+        body = {"type": row["type"], "timestamp": "2026-03-01T09:30:00.000Z", "data": {**row["data"], **known}}
+        jsonschema.Draft202012Validator(entry(row["type"]).schema()).validate(body)
 
 
 async def test_a_summary_from_outside(world: World) -> None:
@@ -138,6 +164,7 @@ async def test_a_summary_from_outside(world: World) -> None:
     ]  # fmt: skip
     assert rows[3]["data"]["summary"]["text"] == "Or three."
     assert rows[3]["data"]["analysis"] == {"mood": "good"}
+    assert rows[3]["data"]["text"] == "x"  # all else is as it was told before
     for wrong, path in (({}, "$.text"), ({"text": " "}, "$.text"), ({"text": "x", "nextSteps": "y"}, "$.nextSteps")):
         refused = await world.ask("POST", f"/v1/calls/{call.id}/summary", wrong)
         assert (refused.status, refused.faults[0][0]) == (422, path)
