@@ -54,7 +54,7 @@ class Owners(Protocol):
 
 @attrs.frozen
 class LeasedOwners:
-    """Owners as the leases of slots name them, or the row of a call that was let in while Redis was away."""
+    """Owners as the leases of slots name them, or the call's row, where the lease is not there or not live yet."""
 
     db: Database
     leases: Leases
@@ -62,8 +62,8 @@ class LeasedOwners:
     async def find(self, tenant_id: str, call_id: str) -> Owner | None:
         """Give the owner of a call whose media is open."""
         lease = await self.leases.owner_of(call_id)
-        if lease is not None and lease.tenant_id == tenant_id:
-            return Owner(lease.node_id, lease.epoch) if lease.phase == "live" else None
+        if lease is not None and lease.phase == "live":
+            return Owner(lease.node_id, lease.epoch) if lease.tenant_id == tenant_id else None
         call = await calls.get(self.db, tenant_id, call_id)
         if call.status is not CallStatus.ACTIVE or call.node_id is None:
             return None
