@@ -74,16 +74,11 @@ class Conversation:
     def __attrs_post_init__(self) -> None:
         self.turns = t.TurnTaker(t.Rules.of(self.agent))
         self.mouth = Mouth(
-            rate=self.rate,
-            lead=self.lead,
-            began_at=self.began_at,
-            teller=self.teller,
-            transcript=self.transcript,
-            recording=self.recording,
-            measures=self.measures,
+            rate=self.rate, lead=self.lead, began_at=self.began_at, teller=self.teller, transcript=self.transcript,
+            recording=self.recording, measures=self.measures,
             audio_began=lambda turn, now: _nothing(self.turns.step(t.AudioBegan(turn), now)),
             stir=lambda: self.post(None),
-        )
+        )  # fmt: skip
         self.music = Music(self.teller.lines, self.rate, self.lead)
         self.words = Words(self.began_at, self.teller, self.transcript, self.measures)
 

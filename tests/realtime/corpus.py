@@ -154,7 +154,7 @@ class Bench:
     def _do(self, act: t.Act, now: float) -> None:
         self.acts.append((round(now, 2), act))
         match act:
-            case t.Reply() | t.Say() | t.Nudge() | t.Goodbye() | t.LeaveMessage():
+            case t.Reply() | t.Say() | t.Recite() | t.Nudge() | t.Goodbye() | t.LeaveMessage():
                 self._left, self._since = self.case.reply, None
                 think = THINK if isinstance(act, t.Reply) else 0.0
                 self.at(now + think + SPEAK, t.AudioBegan(act.turn))

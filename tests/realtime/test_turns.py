@@ -1,4 +1,4 @@
-"""Who has the floor: a table of conversations, and a machine that tries all the others."""
+"""Who has the floor: a table of conversations, and a machine that tries all others; long, since they are one table."""
 
 from __future__ import annotations
 
