@@ -42,7 +42,7 @@ class Shot:
 def sample(type_: str, over: str | None = None) -> tuple[str, bytes]:
     """Make a body of a type, new each time, and its id; `UsageError` for what is no type, or no JSON object."""
     try:
-        data = dict(catalogue.entry(type_).sample["data"])
+        data = catalogue.sample_data(type_)
     except NotFound as error:
         raise UsageError(str(error)) from None
     try:

@@ -61,6 +61,11 @@ def catalogue() -> Mapping[str, Entry]:
     }
 
 
+def sample_data(name: str) -> dict[str, Any]:
+    """Give the data of a type's sample, marked as one, for an event that has not happened; `NotFound`."""
+    return {**entry(name).sample["data"], "sample": True}
+
+
 def entry(name: str) -> Entry:
     """Give the entry of a type; `NotFound`."""
     found = catalogue().get(name)

@@ -52,6 +52,7 @@ def test_schemas_are_well_formed(name: str) -> None:
         assert data["properties"]["callId"]["type"] == ("string" if about == "call" else "null")
         for sample in schema["examples"]:
             assert not faults(sample)
+            assert not faults({**sample, "data": catalogue.sample_data(name)})
 
 
 def test_each_type_belongs_to_one_transition() -> None:
