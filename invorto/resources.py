@@ -21,6 +21,7 @@ from invorto.model.agent_document import installation
 from invorto.model.ids import new_id
 from invorto.observability.metrics import Metrics
 from invorto.observability.pulse import Pulse
+from invorto.realtime.allowance import Allowance
 from invorto.realtime.book import StoredBook
 from invorto.realtime.call import House
 from invorto.realtime.capacity import Capacity
@@ -211,10 +212,14 @@ class _Ground:
 
     def _capacity(self, leases: Leases) -> Capacity:
         limits = self.config.capacity
+        caps = Caps(everything=limits.global_max, tenant=limits.per_tenant_max, campaign=limits.per_campaign_max)
+        allowance = Allowance(self.database, self.config.money.daily_cap_inr, time.time)
         return Capacity(
             leases=leases,
             live=self.live,
-            caps=Caps(everything=limits.global_max, tenant=limits.per_tenant_max, campaign=limits.per_campaign_max),
+            caps=caps,
+            caps_of=partial(allowance.caps, caps=caps),
+            allowed=allowance.admit,
             wall=time.time,
             nobody=partial(system.nobody_talks, self.database),
         )

@@ -55,7 +55,7 @@ class Repeats:
         try:
             response = await act()
             done = response.status_code < 400
-            kept = None if secret else cast("bytes", await response.get_data(as_text=False))
+            kept = None if secret else await response.get_data(as_text=False)
             headers = {name: response.headers[name] for name in _TOLD if name in response.headers}
         except Exception:
             with trio.move_on_after(_PUT_AWAY, shield=True):

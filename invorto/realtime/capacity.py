@@ -41,6 +41,8 @@ class Capacity:
     """Unix time, seconds: makes epochs while Redis is away, and nothing else."""
     caps_of: Callable[[Call], Awaitable[Caps]] | None = None
     """Looks up what a call's tenant, campaign and number may, where it differs from *caps*."""
+    allowed: Callable[[Call], Awaitable[None]] | None = None
+    """Refuses a call whose tenant may have no more of them today: `LimitReached`."""
     nobody: Callable[[], Awaitable[bool]] = _somebody
     """Tells whether no call is held anywhere, as far as is written: then an empty Redis is a new one."""
     deadlines: Deadlines = attrs.field(factory=Deadlines)
@@ -112,6 +114,8 @@ class Capacity:
             self._wake.set()  # the lease says so from the next renewal on, which is now
             await trio.lowlevel.checkpoint()
             return mine
+        if self.allowed is not None and not over:
+            await self.allowed(call)
         self.live.sit(call.id, local_engines=local_engines, over=over)
         try:
             claim = await self._claim(call, phase, number)

@@ -115,10 +115,12 @@ class Reception:
         try:
             return await self.calls.start(partial(run_call, ticket, self.house))
         except LimitReached as full:
+            dear = full.scope == "usage_cap"
             message = ErrorMessage(
-                code="concurrency_limit", message=str(full), fatal=True, scope=full.scope, retry_after=full.retry_after
-            )
-            raise TurnedAway(4029, "concurrency_limit", message) from None
+                code="usage_cap_exceeded" if dear else "concurrency_limit", message=str(full), fatal=True,
+                scope=full.scope, retry_after=full.retry_after,
+            )  # fmt: skip
+            raise TurnedAway(4029, "quota_exceeded" if dear else "concurrency_limit", message) from None
         except Conflict as clash:
             if clash.code == "call_elsewhere":
                 raise _away(1011, "owner_unreachable", "this call lives on another node") from None

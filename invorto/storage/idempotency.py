@@ -59,8 +59,9 @@ async def _claim(db: Database, tenant_id: str, digest: bytes, request: bytes) ->
     async with db.tenant(tenant_id) as work:
         await work.execute(  # what is over goes with what is new
             "DELETE FROM idempotency WHERE ctid = ANY (ARRAY (SELECT ctid FROM idempotency WHERE claimed_at <"
-            f" clock_timestamp() - interval '{KEPT}' ORDER BY claimed_at LIMIT {_SWEEP} FOR UPDATE SKIP LOCKED))"
-        )
+            " clock_timestamp() - make_interval(hours => $1) ORDER BY claimed_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+            KEPT, _SWEEP,
+        )  # fmt: skip
         mine = await work.fetchrow(
             "INSERT INTO idempotency AS i (tenant_id, digest, request, claim) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT (tenant_id, digest) DO UPDATE SET claim = $4, claimed_at = clock_timestamp()"
