@@ -18,6 +18,7 @@ from invorto.api import (
     audit,
     call_changes,
     calls,
+    deliveries,
     events,
     health,
     keys,
@@ -27,6 +28,7 @@ from invorto.api import (
     tenants,
     timelines,
     tokens,
+    webhooks,
 )
 from invorto.api.auth import Gate
 from invorto.api.bodies import MAX_BODY, ApiRequest, request_id
@@ -50,6 +52,8 @@ _NOUNS = (
     timelines,
     recordings,
     events,
+    webhooks,
+    deliveries,
     tokens,
     keys,
     tenants,

@@ -15,6 +15,7 @@ from invorto.config import Config
 from invorto.model.agent import Agent
 from invorto.model.agent_document import Document, installation
 from invorto.model.call import Call
+from invorto.outgoing.client import Resolve, resolve
 from invorto.realtime.switchboard import Switchboard
 from invorto.storage.postgres import Database
 from invorto.storage.rates import Rates
@@ -79,6 +80,8 @@ class ApiDeps:
     """Unix time, seconds."""
     stopping: trio.Event = attrs.field(factory=trio.Event)
     """Set when answers that go on for ever are to come to their end."""
+    resolve: Resolve = resolve
+    """Finds the addresses of a name that a tenant wants requests to go to."""
     defaults: Document = attrs.field(
         default=attrs.Factory(lambda self: installation(self.config), takes_self=True), repr=False
     )

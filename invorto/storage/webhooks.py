@@ -25,7 +25,8 @@ _COLUMNS = (
 _CHANGEABLE = frozenset(
     {"url", "events", "description", "header_names", "headers", "rate_limit", "fifo", "legacy", "status"}
 )
-_WAKE = "SELECT pg_notify('invorto_webhooks', '')"
+WAKE = "SELECT pg_notify('invorto_webhooks', '')"
+"""Has those who deliver look at the queue when the transaction is committed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +52,7 @@ async def create(db: Database, tenant_id: str, new: New) -> Endpoint:
         async with db.tenant(tenant_id) as work:
             held = await work.fetchval("SELECT count(*) FROM webhooks WHERE tenant_id = $1", tenant_id)
             if held >= MOST:
-                raise LimitReached("quota", MOST, held, retry_after=60)
+                raise LimitReached("quota", MOST, held, retry_after=60, message=f"a tenant has at most {MOST} webhooks")
             row = await work.one(
                 "INSERT INTO webhooks (id, tenant_id, url, events, secret, description, header_names, headers,"  # noqa: S608
                 f" rate_limit, fifo, legacy) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
@@ -108,7 +109,7 @@ async def change(db: Database, tenant_id: str, id: str, fields: Mapping[str, Any
             *given.values(),
         )
         if "status" in given:
-            await (work.execute(_WAKE) if status == "active" else give_up(work))
+            await (work.execute(WAKE) if status == "active" else give_up(work))
     return _endpoint(row)
 
 

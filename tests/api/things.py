@@ -9,10 +9,12 @@ from typing import Any
 import attrs
 
 from invorto.api.openapi import document
-from invorto.storage import keys, ledger_rows
+from invorto.storage import deliveries, keys, ledger_rows
+from invorto.storage.deliveries import Filters
 from invorto.storage.tenants import DEFAULT_TENANT
 from tests.api.world import World
 from tests.storage.nouns import a_call, an_agent, finished
+from tests.webhooks.nouns import an_endpoint, routed
 
 
 async def _agent(world: World) -> str:
@@ -29,6 +31,16 @@ async def _key(world: World) -> str:
     return (await keys.create(world.database, DEFAULT_TENANT, "dev", "theirs"))[0].id
 
 
+async def _webhook(world: World) -> str:
+    return (await an_endpoint(world.database)).id
+
+
+async def _delivery(world: World) -> str:
+    await an_endpoint(world.database)
+    await routed(world.database)
+    return (await deliveries.listing(world.database, DEFAULT_TENANT, Filters()))[0][0].id
+
+
 async def _tenant(world: World) -> str:
     return DEFAULT_TENANT
 
@@ -38,6 +50,8 @@ MAKERS: Mapping[str, Callable[[World], Awaitable[str]]] = {
     "callId": _call,
     "keyId": _key,
     "tenantId": _tenant,
+    "webhookId": _webhook,
+    "deliveryId": _delivery,
 }
 """How to make what a path parameter names, in the default tenant. A route with a new parameter needs a line here."""
 PLAIN: Mapping[str, str] = {"name": "x", "version": "1", "carrier": "twilio"}
@@ -105,6 +119,8 @@ def smallest(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Any:
             return [smallest(schema["items"], whole)] * schema.get("minItems", 0)
         case "null":
             return None
+        case _ if schema.get("format") == "date-time":
+            return "2026-03-01T09:30:00Z"
         case _:
             return SAMPLES.get(schema.get("pattern", ""), "x" * max(1, schema.get("minLength", 1)))
 
