@@ -21,27 +21,27 @@ from invorto.model.agent_document import installation
 from invorto.model.ids import new_id
 from invorto.observability.metrics import Metrics
 from invorto.observability.pulse import Pulse
-from invorto.realtime.allowance import Allowance
 from invorto.realtime.book import StoredBook
 from invorto.realtime.call import House
 from invorto.realtime.capacity import Capacity
 from invorto.realtime.door import Upgrade
 from invorto.realtime.head import Refused, Request
+from invorto.realtime.keeping import make_capacity, make_reconciler
 from invorto.realtime.knock import Porter
 from invorto.realtime.live import LiveCalls
 from invorto.realtime.prewarm import prewarm
 from invorto.realtime.readers import Readers
 from invorto.realtime.reception import Reception
+from invorto.realtime.reconciler import Reconciler
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.revoking import Holds
-from invorto.realtime.slots import Caps
 from invorto.realtime.switchboard import LeasedOwners, Switchboard
 from invorto.realtime.voices import Voices, choose_voices
 from invorto.restarts import restarted
 from invorto.speech.cache import SpeechCache
 from invorto.speech.opening import Progress, silent
 from invorto.speech.plugins import Engines, Kind, configured, installed, open_engines
-from invorto.storage import keys, ledger_rows, system
+from invorto.storage import keys, ledger_rows
 from invorto.storage.control import ControlDesk, ControlPost
 from invorto.storage.leases import Leases
 from invorto.storage.ledger import Ledger
@@ -81,6 +81,7 @@ class Resources:
     live: LiveCalls
     leases: Leases
     capacity: Capacity
+    reconciler: Reconciler
     house: House
     porter: Porter
     control: ControlDesk
@@ -98,6 +99,7 @@ class Resources:
             "timeline": self.timeline.run,
             "ledger": self.ledger.run,
             "capacity": self.capacity.run,
+            "reconciler": self.reconciler.run,
             "recorder": self.recorder.run,
             "vad": self.engines.vad.run,
             "readers": self.readers.run,
@@ -184,7 +186,7 @@ class _Ground:
         """Make the rest."""
         health = Readiness()
         leases = Leases(self.redis, node_id, self.config.capacity.lease_ttl)
-        capacity = self._capacity(leases)
+        capacity = make_capacity(self.config, self.database, leases, self.live, self.metrics)
         owners, post = LeasedOwners(self.database, leases), ControlPost(self.redis)
         switchboard = Switchboard(node_id=node_id, live=self.live, owners=owners, post=post)
         return Resources(
@@ -201,6 +203,16 @@ class _Ground:
             live=self.live,
             leases=leases,
             capacity=capacity,
+            reconciler=make_reconciler(
+                self.config,
+                self.database,
+                leases,
+                capacity,
+                ledger=self.ledger,
+                timeline=self.timeline,
+                recordings=self.recorder.folder,
+                metrics=self.metrics,
+            ),
             house=self._house(node_id, capacity),
             porter=Porter.of(self.config, self.database),
             control=ControlDesk(self.redis, node_id, switchboard.answer),
@@ -208,20 +220,6 @@ class _Ground:
             health=health,
             holds=Holds(partial(keys.revoked_among, self.database)),
             dispatcher=make_dispatcher(self.config, self.database, node_id, self.metrics),
-        )
-
-    def _capacity(self, leases: Leases) -> Capacity:
-        limits = self.config.capacity
-        caps = Caps(everything=limits.global_max, tenant=limits.per_tenant_max, campaign=limits.per_campaign_max)
-        allowance = Allowance(self.database, self.config.money.daily_cap_inr, time.time)
-        return Capacity(
-            leases=leases,
-            live=self.live,
-            caps=caps,
-            caps_of=partial(allowance.caps, caps=caps),
-            allowed=allowance.admit,
-            wall=time.time,
-            nobody=partial(system.nobody_talks, self.database),
         )
 
     def _house(self, node_id: str, capacity: Capacity) -> House:

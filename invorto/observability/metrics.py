@@ -16,6 +16,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from invorto.observability.capacity import CapacityMetrics
+
 prometheus_client.disable_created_metrics()  # a second series for each, which nobody reads
 
 _ENGINE_MS: Final = (10, 25, 50, 75, 100, 150, 200, 300, 450, 600, 800, 1000, 1500, 2000, 3000, 5000, 10_000)
@@ -151,6 +153,7 @@ class Metrics:
         self._live = Gauge("live_calls", "Calls that are held now.", registry=self.registry)
         self.tasks = Gauge("trio_tasks", "Tasks that are alive.", registry=self.registry)
         self.lag = timed("loop_lag_ms", "How late a sleeping task was woken.", _LAG_MS)
+        self.capacity = CapacityMetrics(self.registry)
         self.worst_lag = Gauge("loop_lag_worst_ms", "The worst of the last ten seconds.", registry=self.registry)
 
     def _timed(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:

@@ -23,6 +23,7 @@ from invorto.realtime.beep import BeepDetector
 from invorto.realtime.capacity import Capacity
 from invorto.realtime.closing import begun
 from invorto.realtime.conversation import Conversation
+from invorto.realtime.costs import Meter
 from invorto.realtime.deadlines import Deadlines
 from invorto.realtime.ears import Ears
 from invorto.realtime.emotion import EmotionWindows
@@ -182,6 +183,7 @@ class _Life:
                 call_id=self.call.id, agent=agent, rate=self.ticket.rate, lead=self.ticket.lead, llm=voices.llm,
                 tts=voices.tts, teller=teller, toolbox=Toolbox(teller), recording=self.recording,
                 deadlines=house.deadlines, measures=house.measures, speculate=house.speculate,
+                used=Meter(note=teller.note),
             )  # fmt: skip
             conversation.turns.ends_at = self.began + min(agent.max_duration or house.longest, house.longest)
             ears = await self._open_ears(stack, conversation)
@@ -190,7 +192,8 @@ class _Life:
                 resolve=self.ticket.resolve, voices=house.voices,
             )  # fmt: skip
             stack.enter_context(house.live.registered(live))
-            teller.note("call.started", {"agentId": self.call.agent_id, "direction": str(self.call.direction)})
+            facts = {"agentId": self.call.agent_id, "direction": str(self.call.direction), "rate": self.ticket.rate}
+            teller.note("call.started", facts)
             for type_, data in begun(self.call, self.started_at):
                 teller.fact(type_, data)
             self.live_call = live

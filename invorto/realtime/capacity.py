@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NoReturn
 
 import attrs
 import structlog
 import trio
+from prometheus_client import CollectorRegistry
 
 from invorto.errors import InvortoError, LimitReached, StoreUnavailable, Unavailable
 from invorto.model.call import Call, Direction, EndReason
 from invorto.model.lease import Beat, Claim, Level, Phase, Renewal
+from invorto.observability.capacity import CapacityMetrics
 from invorto.realtime.live import RETRY_AFTER, LiveCalls
 from invorto.realtime.slots import Caps, Deadlines, Leases, Slot
 
@@ -45,6 +47,7 @@ class Capacity:
     """Refuses a call whose tenant may have no more of them today: `LimitReached`."""
     nobody: Callable[[], Awaitable[bool]] = _somebody
     """Tells whether no call is held anywhere, as far as is written: then an empty Redis is a new one."""
+    measures: CapacityMetrics = attrs.field(factory=lambda: CapacityMetrics(CollectorRegistry()))
     deadlines: Deadlines = attrs.field(factory=Deadlines)
     reached: bool = attrs.field(default=False, init=False)
     """Whether Redis answered the last time."""
@@ -52,10 +55,6 @@ class Capacity:
     """How many nodes there were when Redis last answered."""
     opens_at: float = attrs.field(default=float("inf"), init=False)
     """When admission is open again, after Redis came back empty."""
-    lost: int = attrs.field(default=0, init=False)
-    """Calls that lost their slot."""
-    registered: int = attrs.field(default=0, init=False)
-    """Calls that were counted again after Redis had lost them, whatever the limits said."""
     _slots: dict[str, Slot] = attrs.field(factory=dict, init=False)
     _owed: list[Claim] = attrs.field(factory=list, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -64,6 +63,11 @@ class Capacity:
     def held(self) -> int:
         """How many slots this node holds, reservations among them."""
         return len(self._slots)
+
+    @property
+    def closed(self) -> float:
+        """Seconds until admission is open again."""
+        return max(0.0, min(self.opens_at - trio.current_time(), self.leases.ttl))
 
     def ids(self) -> frozenset[str]:
         """Name the calls whose slots this node holds."""
@@ -114,17 +118,33 @@ class Capacity:
             self._wake.set()  # the lease says so from the next renewal on, which is now
             await trio.lowlevel.checkpoint()
             return mine
-        if self.allowed is not None and not over:
-            await self.allowed(call)
-        self.live.sit(call.id, local_engines=local_engines, over=over)
-        try:
-            claim = await self._claim(call, phase, number)
-            slot = await self._lease(claim, call)
-        except BaseException:
-            self.live.rise(call.id)
-            raise
+        with self._measured():
+            if self.allowed is not None and not over:
+                await self.allowed(call)
+            self.live.sit(call.id, local_engines=local_engines, over=over)
+            try:
+                claim = await self._claim(call, phase, number)
+                slot = await self._lease(claim, call)
+            except BaseException:
+                self.live.rise(call.id)
+                raise
         self._slots[call.id] = slot
         return slot
+
+    @contextmanager
+    def _measured(self) -> Generator[None]:
+        """Time how long a slot takes, and count what is refused."""
+        began = trio.current_time()
+        try:
+            yield
+        except LimitReached as full:
+            self.measures.refused(full.scope)
+            raise
+        except Unavailable as unknown:
+            if unknown.code == "capacity_unknown":
+                self.measures.refused("unknown")
+            raise
+        self.measures.acquire.observe(trio.current_time() - began)
 
     async def _claim(self, call: Call, phase: Phase, number: str | None) -> Claim:
         caps = self.caps if self.caps_of is None else await self.caps_of(call)
@@ -241,7 +261,7 @@ class Capacity:
             del self._slots[call_id]  # the lease is another node's now: only the seat is given back
             self.live.rise(call_id)
         elif renewal in {"taken", "lost"}:
-            self.lost += 1
+            self.measures.lost()
             log.warning("slot_lost", call_id=call_id, how=renewal, epoch=slot.epoch)
             if (call := self.live.get(call_id)) is not None:
                 call.leave(EndReason.CAPACITY_LOST)
@@ -249,7 +269,7 @@ class Capacity:
                 await self._give_back(slot)
         else:
             if renewal == "registered":
-                self.registered += 1
+                self.measures.registered()
             if renewal != "renewed":
                 log.info("slot_taken_again", call_id=call_id, how=renewal, epoch=slot.epoch)
             slot.unleased = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -15,12 +15,30 @@ from invorto.model.facts import make_fact
 from invorto.model.record import Cost, FinishedCall, OutboxEvent
 from invorto.realtime.costs import total
 from invorto.realtime.kpis import kpis
-from invorto.realtime.recording import Recording
 from invorto.realtime.summary import ToolUse
 from invorto.realtime.watch import Watch
 
 HIDDEN = "…"
 """Stands for what must not leave: values of tools' headers, which hold keys."""
+
+
+class Recorded(Protocol):
+    """A recording that is finished."""
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with it."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        ...
+
+    @property
+    def lost(self) -> float:
+        """Seconds that are missing in it."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +50,7 @@ class Closing:
     agent: AgentConfig
     """As it was at the start."""
     rate: int
-    recording: Recording | None
+    recording: Recorded | None
     tools: Sequence[ToolUse]
     watch: Watch
     address: str
@@ -60,7 +78,7 @@ class Closing:
             "costInr": str(total(record.costs)),
         }
 
-    def _recorded(self, recording: Recording) -> dict[str, Any]:
+    def _recorded(self, recording: Recorded) -> dict[str, Any]:
         return {
             "url": self._link("recording"),
             "duration": round(recording.seconds, 3),

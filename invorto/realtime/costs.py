@@ -7,7 +7,7 @@ price for costs 0, and is named, so that a bill never hides what it does not kno
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from importlib.resources import files
@@ -117,6 +117,8 @@ class Meter:
 
     _used: dict[Key, list[Decimal]] = attrs.field(factory=dict)
     """Quantities in and out: seconds, characters or tokens."""
+    note: Callable[[str, Mapping[str, Any]], object] | None = None
+    """Is told what engines have done as it comes, so that it is known when the node is lost."""
 
     def transport(self, provider: str, seconds: float) -> None:
         """Add *seconds* of line: of `web`, or a carrier."""
@@ -129,10 +131,15 @@ class Meter:
     def tts(self, provider: str, characters: int, model: str | None = None) -> None:
         """Add *characters* that were spoken by an engine; what came from the cache costs nothing."""
         self._add("tts", provider, model, Decimal(characters))
+        if self.note is not None:
+            self.note("usage.tts", {"provider": provider, "model": model, "characters": characters})
 
     def llm(self, provider: str, prompt: int, completion: int, model: str | None = None) -> None:
         """Add the tokens of one answer."""
         self._add("llm", provider, model, Decimal(prompt), Decimal(completion))
+        if self.note is not None:
+            tokens = {"prompt": prompt, "completion": completion}
+            self.note("usage.llm", {"provider": provider, "model": model, **tokens})
 
     def thought(self, settings: LlmSettings, usage: Usage) -> None:
         """Add an answer's tokens to whoever gave it; the agent's model is its first engine's."""

@@ -177,6 +177,20 @@ async def live_calls(db: Database, limit: int = 1000) -> list[LiveCall]:
     ]
 
 
+async def claim(db: Database, call: LiveCall, node_id: str) -> int | None:
+    """
+    Make *node_id* the owner of a call whose node is lost, and give its new epoch.
+
+    None where it has ended, has an owner newer than *call* says, or somebody is claiming it in this very moment.
+    """
+    async with _everybody(db) as work:
+        return await work.fetchval(
+            "UPDATE calls SET epoch = epoch + 1, node_id = $3 WHERE id = (SELECT id FROM calls"
+            " WHERE id = $1 AND epoch = $2 AND ended_at IS NULL FOR UPDATE SKIP LOCKED) RETURNING epoch",
+            call.id, call.epoch, node_id,
+        )  # fmt: skip
+
+
 async def nobody_talks(db: Database) -> bool:
     """Tell whether no call holds a slot as far as is written; False too while PostgreSQL is away."""
     try:

@@ -168,7 +168,6 @@ async def test_partitioned(seconds: int, autojump_clock):
         assert len(ended) == taken
         assert all(set(each.left) == {EndReason.CAPACITY_LOST} for each in ended)
         assert book.most["global", ""] == 2
-        assert one.capacity.lost >= taken
         nursery.cancel_scope.cancel()
 
 
@@ -225,7 +224,8 @@ async def test_redis_back_empty(autojump_clock):
             await trio.sleep(0.5)
         assert 30 <= trio.current_time() - lost_at <= 31.5
         assert set(book.leases) == {"c_0", "c_1", "c_2"}
-        assert one.capacity.registered + two.capacity.registered == 3
+        counted = [each.capacity.measures._registered._value.get() for each in (one, two)]
+        assert sum(counted) == 3
         nursery.cancel_scope.cancel()
 
 
