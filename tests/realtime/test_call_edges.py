@@ -13,8 +13,10 @@ from invorto.errors import ProviderFailed
 from invorto.model.agent import TtsSettings
 from invorto.model.call import EndReason
 from invorto.realtime import protocol as p
+from invorto.realtime import turns as t
+from invorto.realtime.inbox import MOST, News
 from invorto.realtime.playout import Playout
-from invorto.speech.ports import Prompt, Speech, Thought
+from invorto.speech.ports import Partial, Prompt, Speech, Thought
 from tests.realtime.stage import open_stage
 from tests.realtime.test_call import BOOK, TABLE
 from tests.realtime.test_playout import RATE, run, tone
@@ -203,3 +205,18 @@ def test_a_late_echo_moves_nothing_back() -> None:
     assert playout.hush(2.6) > 16000
     playout.resume()
     assert playout.take(2.7) is not None
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [(t.Typed("and"), EndReason.ERROR), (Partial("and"), EndReason.HANGUP), (None, EndReason.HANGUP)],
+    ids=["words", "partial words", "nothing"],
+)
+async def test_who_does_not_keep_up_ends(event: News, reason: EndReason, autojump_clock: MockClock) -> None:
+    """A call that lost what was said to it ends as failed; what is said again soon, or says nothing, may be lost."""
+    async with open_stage({"greeting": None}, TABLE) as stage:
+        await stage.line.wait(0.1)
+        for _ in range(MOST + 2):
+            stage.call.conversation.post(event)
+        await stage.line.wait(0.5)
+    assert stage.record.reason is reason
