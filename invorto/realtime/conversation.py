@@ -36,8 +36,7 @@ from invorto.speech.ports import EngineFailed, Final, Llm, Partial, SpeechBegan,
 log = structlog.get_logger(__name__)
 
 SORRY = "Sorry, I am having some trouble just now."
-FAILURES = 3
-"""Turns in a row that may fail before the agent gives up."""
+FAILURES = 3  # turns in a row that may fail before the agent gives up
 
 
 @attrs.define(kw_only=True)
@@ -75,9 +74,8 @@ class Conversation:
         self.turns = t.TurnTaker(t.Rules.of(self.agent))
         self.mouth = Mouth(
             rate=self.rate, lead=self.lead, began_at=self.began_at, teller=self.teller, transcript=self.transcript,
-            recording=self.recording, measures=self.measures,
+            recording=self.recording, measures=self.measures, stir=lambda: self.post(None),
             audio_began=lambda turn, now: _nothing(self.turns.step(t.AudioBegan(turn), now)),
-            stir=lambda: self.post(None),
         )  # fmt: skip
         self.music = Music(self.teller.lines, self.rate, self.lead)
         self.words = Words(self.began_at, self.teller, self.transcript, self.measures)
@@ -85,16 +83,15 @@ class Conversation:
     # -- from outside, at any time ----------------------------------------------------------------
 
     def post(self, event: News) -> None:
-        """Tell what happened; never blocks, never raises, and does nothing once the conversation is over."""
+        """Tell what happened; never blocks or raises."""
         self.inbox.post(event)
 
     async def set_hold(self, *, on: bool, music: bool = False) -> None:
         """Pause the conversation, with music or in silence, or go on with it; harmless twice. `Conflict`."""
         await self.inbox.ask(t.Held(on))
+        self.music.stop()
         if on and music and self.turns.floor is t.Floor.HELD and self._nursery is not None:
             self.music.start(self._nursery, self.turns.turn)
-        else:
-            self.music.stop()
 
     def change(self, agent: AgentConfig) -> None:
         """Go on with another configuration from the next turn on; `Invalid` leaves the old one."""
