@@ -21,6 +21,7 @@ from invorto.model.agent_document import installation
 from invorto.model.ids import new_id
 from invorto.observability.metrics import Metrics
 from invorto.observability.pulse import Pulse
+from invorto.realtime.analyst import Analyst, make_analyst
 from invorto.realtime.book import StoredBook
 from invorto.realtime.call import House
 from invorto.realtime.capacity import Capacity
@@ -89,6 +90,7 @@ class Resources:
     health: Readiness
     holds: Holds
     dispatcher: Dispatcher
+    analyst: Analyst
     readers: Readers = attrs.field(factory=Readers)
     """What the voice sockets of this process wait for bytes with."""
 
@@ -106,6 +108,7 @@ class Resources:
             "holds": self.holds.run,
             "webhooks": partial(restarted, "webhooks", self.dispatcher.run),
             "control": self.control.run,
+            "analyst": partial(restarted, "analyst", self.analyst.run),
         }
 
     def reception(self, calls: trio.Nursery) -> Reception:
@@ -189,6 +192,7 @@ class _Ground:
         capacity = make_capacity(self.config, self.database, leases, self.live, self.metrics)
         owners, post = LeasedOwners(self.database, leases), ControlPost(self.redis)
         switchboard = Switchboard(node_id=node_id, live=self.live, owners=owners, post=post)
+        analyst = make_analyst(self.database, self.engines)
         return Resources(
             config=self.config,
             node_id=node_id,
@@ -213,7 +217,8 @@ class _Ground:
                 recordings=self.recorder.folder,
                 metrics=self.metrics,
             ),
-            house=self._house(node_id, capacity),
+            house=self._house(node_id, capacity, analyst),
+            analyst=analyst,
             porter=Porter.of(self.config, self.database),
             control=ControlDesk(self.redis, node_id, switchboard.answer),
             http=HttpServer(make_app(self._api(health, switchboard))),
@@ -222,7 +227,7 @@ class _Ground:
             dispatcher=make_dispatcher(self.config, self.database, node_id, self.metrics),
         )
 
-    def _house(self, node_id: str, capacity: Capacity) -> House:
+    def _house(self, node_id: str, capacity: Capacity, analyst: Analyst) -> House:
         talk = self.config.conversation
         return House(
             live=self.live,
@@ -238,6 +243,7 @@ class _Ground:
             speculate=talk.speculative_replies,
             usd_inr=self.config.money.usd_inr_rate,
             longest=self.config.limits.call_timeout_minutes * 60,
+            analyst=analyst,
             address=(self.config.network.public_base_url or "").rstrip("/"),
             emotion={
                 "window_ms": talk.emotion_window_ms,

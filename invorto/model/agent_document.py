@@ -12,6 +12,7 @@ from invorto.config import Config
 from invorto.convert import ANSWERS, REQUESTS, camel, structure, unstructure
 from invorto.errors import Fault, Invalid
 from invorto.model.agent import AgentConfig, GreetingAudio
+from invorto.model.json_schema import schema_fault
 from invorto.model.variables import filled
 from invorto.plain import below, faults_of, invalid
 
@@ -153,6 +154,8 @@ def check(
     """Hold a tidied *document* to every rule before it is kept; `Invalid` lists all that it breaks."""
     config = structure(_over(defaults, document), AgentConfig, REQUESTS)
     faults = [*_engine_faults(config, engines or {}), *_flow_faults(config), *_duration_faults(config, defaults)]
+    if config.summary.schema is not None and (fault := schema_fault(config.summary.schema)) is not None:
+        faults.append(Fault("$.summary.schema", fault))
     if isinstance(config.greeting, GreetingAudio):
         faults.append(Fault("$.greeting", "a greeting from a file cannot be played yet: give its text"))
     faults += [fault for rule in rules for fault in rule(config)]

@@ -107,6 +107,10 @@ class FinishedCall:
     costs: tuple[Cost, ...] = ()
     metrics: tuple[TurnMetrics, ...] = ()
     summary: Summary | None = None
+    analysis: Mapping[str, Any] | None = None
+    """What rules make of it: disposition, success, data."""
+    order: Mapping[str, Any] | None = None
+    """What a model is to make of it; it tells of the call's summary when it is done."""
     recording: str | None = None
     """Where the recording is: a URL, or a path below the recordings' folder."""
     timeline: tuple[TimelineEvent, ...] = ()

@@ -19,6 +19,7 @@ from invorto.model.event_ids import EventClock
 from invorto.model.pii import redactor_of
 from invorto.model.record import FinishedCall
 from invorto.observability.metrics import Metrics
+from invorto.realtime.analyst import Analyst
 from invorto.realtime.beep import BeepDetector
 from invorto.realtime.capacity import Capacity
 from invorto.realtime.closing import begun
@@ -80,6 +81,8 @@ class House:
     """Settings of the emotion windows."""
     longest: float
     """Seconds of the longest call."""
+    analyst: Analyst | None = None
+    """Has models look at calls that are over."""
     address: str = ""
     """The public origin, which links in webhooks begin with; without one they begin with the path."""
     deadlines: Deadlines = attrs.field(factory=Deadlines)
@@ -219,6 +222,7 @@ class _Life:
             finished, self.call, self.agent, reason, teller=self.teller,
             started_at=self.started_at, duration=now - self.began, usd_inr=self.house.usd_inr, rate=self.ticket.rate,
             address=self.house.address,
+            analysed=self.house.analyst is not None and self.house.analyst.wanted(self.agent),
         )  # fmt: skip
         done = None
         with _going_on("record"):
@@ -227,6 +231,8 @@ class _Life:
         done = done or record(conversation=None, recording=None)
         with _going_on("ledger"):  # neither stored nor on disk: the ledger still holds it
             await self.house.ledger.finish(done)
+            if done.order is not None and self.house.analyst is not None:
+                self.house.analyst.stir()
         self.house.measures.call_ended(done)
         await self.house.timeline.expire(self.call.id)
 

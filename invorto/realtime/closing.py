@@ -110,7 +110,7 @@ class Closing:
             "kpis": kpis(record.transcript, record.metrics, self.tools),
             "usage": {**usage["usage"], "costs": usage["costs"]},
             "summary": unstructure(record.summary) if record.summary is not None else None,
-            "analysis": None,
+            "analysis": dict(record.analysis) if record.analysis is not None else None,
             "toolCalls": [unstructure(tool) for tool in self.tools],
             "emotion": self.watch.emotion(),
             "flags": list(self.watch.raised),

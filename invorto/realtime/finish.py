@@ -13,9 +13,11 @@ from invorto.model.agent import AgentConfig
 from invorto.model.call import ENDS, Call, Direction, EndReason
 from invorto.model.pii import Redactor
 from invorto.model.record import FinishedCall, Utterance
+from invorto.realtime.analysis import order_of
 from invorto.realtime.closing import Closing
 from invorto.realtime.conversation import Conversation
 from invorto.realtime.costs import Meter
+from invorto.realtime.judging import judge
 from invorto.realtime.recording import Recording
 from invorto.realtime.summary import summarize
 from invorto.realtime.teller import Teller
@@ -36,8 +38,13 @@ def finished(
     usd_inr: float,
     rate: int,
     address: str = "",
+    analysed: bool = False,
 ) -> FinishedCall:
-    """Make the record of a call that ended for *reason*; without a *conversation* it never came to one."""
+    """
+    Make the record of a call that ended for *reason*; without a *conversation* it never came to one.
+
+    *analysed*: a model is to look at it afterwards, where there is something to look at.
+    """
     meter = _meter(call, agent, conversation, duration)
     bill = meter.bill(usd_inr)
     if bill.unpriced:
@@ -48,6 +55,9 @@ def finished(
     utterances = tuple(_redacted(conversation.transcript.utterances, redactor)) if conversation is not None else ()
     tools = tuple(conversation.toolbox.uses) if conversation is not None else ()
     asking = conversation.asking if conversation is not None else None
+    summary = summarize(utterances, reason, tools) if agent.summary.enabled else None
+    known = _known(conversation)
+    analysis = judge(summary, agent.summary, utterances, tools, known) if summary is not None else None
     record = FinishedCall(
         call_id=call.id,
         tenant_id=call.tenant_id,
@@ -60,7 +70,8 @@ def finished(
         transcript=utterances if kept else (),
         costs=bill.costs,
         metrics=tuple(conversation.mouth.metrics) if conversation is not None else (),
-        summary=summarize(utterances, reason, tools) if agent.summary.enabled else None,
+        summary=summary,
+        analysis=_clean(analysis, redactor) if analysis is not None else None,
         recording=recording.path if recording is not None else None,
         timeline=teller.history(),
         consent=_clean(asking.record(), redactor) if asking is not None and asking.settled else None,
@@ -76,8 +87,21 @@ def finished(
         watch=teller.watch,
         address=address,
     )
-    facts = (attrs.evolve(fact, data=_clean(fact.data, redactor)) for fact in closing.facts())
-    return attrs.evolve(record, outbox=tuple(facts))
+    facts = [attrs.evolve(fact, data=_clean(fact.data, redactor)) for fact in closing.facts()]
+    order = order_of(record, agent, facts[-1]) if analysed else None
+    # What a model still has to look at is told of when it has.
+    return attrs.evolve(record, outbox=tuple(facts if order is None else facts[:-1]), order=order)
+
+
+def _known(conversation: Conversation | None) -> Mapping[str, Any]:
+    """Give the slots that the local engine has filled in the end."""
+    history = conversation.transcript.history() if conversation is not None else []
+    filled: dict[str, Any] = {}
+    for message in history:
+        values = message.state.get("values") if isinstance(message.state, dict) else None
+        if isinstance(values, dict):
+            filled |= {str(name): value["value"] for name, value in values.items() if isinstance(value, dict)}
+    return filled
 
 
 def _redacted(utterances: Iterable[Utterance], redactor: Redactor | None) -> Iterator[Utterance]:

@@ -35,7 +35,7 @@ class Mouth:
     transcript: Transcript
     recording: Recording | None
     measures: Metrics
-    audio_began: Callable[[int, float], None]
+    audio_began: Callable[[int, float], object]
     """Told the turn whose first audio has just gone out."""
     stir: Callable[[], None]
     """Wakes the driver: `deadline` has changed."""

@@ -93,6 +93,10 @@ class Engines:
         """Give the voice of this name; `UsageError` unless it has been opened."""
         return self._get("tts", name)
 
+    def open_minds(self, names: Iterable[str]) -> list[Llm]:
+        """Give the minds of these names that are open."""
+        return [self._opened["llm", name] for name in names if ("llm", name) in self._opened]
+
     @property
     def vad(self) -> RunningVad:
         """Give the detector of the process; nothing is detected unless its `run` runs."""

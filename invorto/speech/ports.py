@@ -214,6 +214,10 @@ class Prompt:
     """With the defaults and variables filled in; its ``prompt`` is the system's, its ``flow`` the local engine's."""
     settings: LlmSettings
     history: Sequence[Message]
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema of the answer, where it is to be one JSON object."""
+    enforced: bool = True
+    """Whether the engine is to hold the answer to the schema, if it can; else the words alone ask for it."""
     tools: Sequence[Mapping[str, Any]] = ()
     """Name, description and JSON Schema: ``{"name", "description", "inputSchema"}``."""
     call_id: str = ""

@@ -50,6 +50,8 @@ class Script:
     heard: tuple[str, ...] = ("hello",)
     """What the caller is taken to say, utterance by utterance."""
     replies: tuple[Reply, ...] = (Reply(say="Hello."),)
+    analysis: tuple[Reply, ...] = ()
+    """What is answered about a call that is over, the first time and the second; nothing: nobody is asked."""
     rate: float = 0
     """How much faster than real time speech is made; 0: all at once."""
     jitter_ms: float = 0
@@ -68,9 +70,10 @@ class Script:
     @classmethod
     def parse(cls, document: object) -> Script:
         """Make a script of parsed JSON, where a reply may be just its words; `Invalid` says what is wrong."""
-        if isinstance(document, dict) and isinstance(document.get("replies"), list | tuple):
-            replies = [{"say": one} if isinstance(one, str) else one for one in document["replies"]]
-            document = document | {"replies": replies}
+        for name in ("replies", "analysis"):
+            if isinstance(document, dict) and isinstance(document.get(name), list | tuple):
+                replies = [{"say": one} if isinstance(one, str) else one for one in document[name]]
+                document = document | {name: replies}
         return structure(document, cls)
 
 

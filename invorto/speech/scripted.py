@@ -169,6 +169,7 @@ class ScriptedLlm(Llm):
 
     def __init__(self, script: Script) -> None:
         self._script = script
+        self.analyses = bool(script.analysis)
 
     @override
     @asynccontextmanager
@@ -177,6 +178,8 @@ class ScriptedLlm(Llm):
         states = (message.state for message in reversed(prompt.history) if message.role == "assistant")
         number = next((state for state in states if isinstance(state, int)), 0)
         replies = self._script.replies or (Reply(),)
+        if prompt.schema is not None and self._script.analysis:
+            replies, number = self._script.analysis, sum(message.role == "assistant" for message in prompt.history)
         yield _Answer(replies[number % len(replies)], number, self._script.delay(self._script.llm_ms))
 
 

@@ -41,6 +41,11 @@ async def write(db: Database, finished: FinishedCall) -> bool:
         await _write_words(work, finished)
         await _write_figures(work, finished)
         await _write_facts(work, finished, last - len(finished.outbox))
+        if finished.order is not None:
+            await work.execute(
+                "INSERT INTO analyses (call_id, tenant_id, asked) VALUES ($1, $2, $3)",
+                finished.call_id, finished.tenant_id, finished.order,
+            )  # fmt: skip
     return True
 
 
@@ -72,10 +77,10 @@ async def _explain(work: Work, finished: FinishedCall) -> None:
 
 async def _write_results(work: Work, finished: FinishedCall) -> None:
     await work.execute(
-        "INSERT INTO call_results (call_id, tenant_id, summary, usage, consent, recording)"
-        " VALUES ($1, $2, $3, $4, $5, $6)",
-        finished.call_id, finished.tenant_id, finished.summary and attrs.asdict(finished.summary), finished.usage,
-        finished.consent, finished.recording,
+        "INSERT INTO call_results (call_id, tenant_id, summary, analysis, usage, consent, recording)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        finished.call_id, finished.tenant_id, finished.summary and attrs.asdict(finished.summary), finished.analysis,
+        finished.usage, finished.consent, finished.recording,
     )  # fmt: skip
 
 

@@ -253,3 +253,16 @@ async def dispatching[T](db: Database, step: Callable[[Work], Awaitable[T]]) -> 
     """Do one unit of work on the queue of webhooks, which is all tenants': what `storage.webhook_*` are made of."""
     async with _everybody(db) as work:
         return await step(work)
+
+
+async def claim_analyses(db: Database, most: int, lease: float) -> list[Record]:
+    """Claim up to *most* calls whose analysis is due, for *lease* seconds."""
+    async with _everybody(db) as work:
+        return await work.fetch(
+            "UPDATE analyses SET token = gen_random_uuid(), attempts = attempts + 1,"
+            " due_at = now() + make_interval(secs => $2)"
+            " WHERE call_id IN (SELECT call_id FROM analyses WHERE due_at <= now() ORDER BY due_at LIMIT $1"
+            " FOR UPDATE SKIP LOCKED) RETURNING call_id, tenant_id, asked, attempts, token",
+            most,
+            lease,
+        )

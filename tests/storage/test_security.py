@@ -35,7 +35,7 @@ async def two_tenants(db: Database) -> list[str]:
     both = [tenants.DEFAULT_TENANT, (await tenants.create(db, "Other")).id]
     for tenant_id in both:
         call = await a_call(db, await an_agent(db, tenant_id))
-        await ledger_rows.write(db, finished(call))
+        await ledger_rows.write(db, finished(call, order={"kept": True}))
         await keys.create(db, tenant_id, "dev", "x")
         await an_endpoint(db, tenant_id)
     await webhook_queue.route(db)

@@ -38,6 +38,10 @@ def request_of(prompt: Prompt, model: str) -> dict[str, Any]:
         body["max_completion_tokens"] = settings.max_tokens
     else:
         body |= {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
+    if prompt.schema is not None and prompt.enforced:
+        body["response_format"] = {
+            "type": "json_schema", "json_schema": {"name": "answer", "schema": dict(prompt.schema), "strict": False},
+        }  # fmt: skip
     if prompt.tools:
         body["tools"] = [_tool(tool) for tool in prompt.tools]
     return body

@@ -59,6 +59,8 @@ class LocalLlm(Llm):
     """The dialogue engine; without its model of meaning it goes by words alone, and never fails."""
 
     name = "local"
+    analyses = False
+    """It holds the dialogue that the agent's flow lays out, and answers nothing else."""
 
     def __init__(self, worker: Worker, today: Callable[[], date]) -> None:
         self.worker = worker
