@@ -36,8 +36,13 @@ def _listed(_: object, __: attrs.Attribute[Any], value: tuple[str, ...]) -> None
     if not value:
         raise ValueError('must name at least one type; "*" is all of them')
     for one in value:
-        if one != EVERYTHING and one not in EVENT_TYPES:
-            raise ValueError(f"there is no event {one[:64]!r}: see /v1/webhooks/events")
+        if one != EVERYTHING:
+            _known(_, __, one)
+
+
+def _known(_: object, __: attrs.Attribute[Any], value: str) -> None:
+    if value not in EVENT_TYPES:
+        raise ValueError(f"there is no event {value[:64]!r}: see /v1/webhooks/events")
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +128,14 @@ class SecretWebhook(WebhookAnswer):
 
     secret: str
     """Verifies what comes: it cannot be had again."""
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """What is to be sent as a test."""
+
+    type: str = attrs.field(default="webhook.test", validator=_known)
+    """A type of event; its data are a sample's, and say so."""
 
 
 @attrs.frozen(kw_only=True)
@@ -241,10 +254,10 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
         return SecretWebhook(**_shown(made), secret=secret)
 
     @routes.post("/<webhook_id>/test", needs="dev", status=202, errors=["not_found", "conflict"])
-    async def test(caller: Caller, webhook_id: str) -> DeliveryAnswer:
-        """Send `webhook.test` to an endpoint, whatever it wants otherwise; read the delivery to see what came of it."""
+    async def test(caller: Caller, webhook_id: str, body: Sample) -> DeliveryAnswer:
+        """Send a sample to an endpoint, whatever it wants otherwise; read the delivery to see what came of it."""
         endpoint = await webhooks.get(database, caller.tenant_id, webhook_id)
-        return DeliveryAnswer.of(await desk.test(endpoint))
+        return DeliveryAnswer.of(await desk.test(endpoint, body.type))
 
     @routes.post("/verify", needs="analyst")
     async def verify(body: Suspect) -> Verdict:

@@ -160,18 +160,22 @@ async def replay_missing(
             "INSERT INTO deliveries (id, tenant_id, webhook_id, event_id, call_id, seq, type)"  # noqa: S608 - our words
             f" SELECT {NEW_ID}, o.tenant_id, $1, o.event_id, o.call_id, o.seq, o.type FROM outbox AS o"
             " WHERE o.created_at >= $2 AND ($3::timestamptz IS NULL OR o.created_at < $3)"
-            f" AND o.routed_at IS NOT NULL AND o.type <> '{_UNTRIED}' AND ('*' = ANY($4) OR o.type = ANY($4))"
+            f" AND o.routed_at IS NOT NULL AND o.type <> '{_UNTRIED}' AND NOT o.data ? 'sample'"
+            " AND ('*' = ANY($4) OR o.type = ANY($4))"
             " ORDER BY o.position ON CONFLICT (event_id, webhook_id) DO NOTHING",
             endpoint.id, since, until, list(endpoint.events),
         )  # fmt: skip
 
 
-async def send(db: Database, tenant_id: str, webhook_id: str, fact: OutboxEvent) -> Delivery:
+async def send(
+    db: Database, tenant_id: str, webhook_id: str, fact: OutboxEvent, *, call_id: str | None, seq: int | None
+) -> Delivery:
     """Write a fact that is meant for one endpoint alone, whatever it wants otherwise, and its delivery."""
     async with db.tenant(tenant_id) as work:
         await work.execute(
-            "INSERT INTO outbox (event_id, tenant_id, type, data, routed_at) VALUES ($1, $2, $3, $4, now())",
-            fact.event_id, tenant_id, fact.type, fact.data,
+            "INSERT INTO outbox (event_id, tenant_id, type, data, call_id, seq, routed_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, now())",
+            fact.event_id, tenant_id, fact.type, fact.data, call_id, seq,
         )  # fmt: skip
         row = await work.one(
             "INSERT INTO deliveries AS d (id, tenant_id, webhook_id, event_id, type)"  # noqa: S608 - our words

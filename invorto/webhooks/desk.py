@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from invorto.errors import Conflict, Fault, Invalid
-from invorto.model.facts import make_fact
+from invorto.model.facts import EVENT_TYPES, make_fact
 from invorto.model.ids import new_id
 from invorto.model.webhook import Delivery, Endpoint
 from invorto.outgoing.addresses import AddressRules, check_address, check_url
@@ -20,6 +20,7 @@ from invorto.outgoing.client import OutgoingFailed, Resolve, resolve
 from invorto.plain import invalid, step
 from invorto.storage import deliveries, webhooks
 from invorto.storage.postgres import Database
+from invorto.webhooks.catalogue import sample_data
 from invorto.webhooks.seals import Seals
 from invorto.webhooks.signing import KEY_BYTES, secret_of
 
@@ -96,13 +97,17 @@ class Desk:
         sealed = self.seals.secret(before.id, secret)
         return await webhooks.rotate(self.database, before.tenant_id, before.id, sealed), secret
 
-    async def test(self, endpoint: Endpoint) -> Delivery:
-        """Send a test; `Conflict` where the endpoint is disabled."""
+    async def test(self, endpoint: Endpoint, type_: str) -> Delivery:
+        """Send a sample of a type; `Conflict` where the endpoint is disabled."""
         if endpoint.status != "active":
             raise Conflict("it is disabled: set its status to active first")
-        message = "This is a test: your endpoint works if it answers with 2xx."
-        fact = make_fact("webhook.test", {"endpointId": endpoint.id, "message": message})
-        return await deliveries.send(self.database, endpoint.tenant_id, endpoint.id, fact)
+        data = sample_data(type_)
+        call_id, seq = data.pop("callId"), data.pop("seq")
+        if EVENT_TYPES[type_].about == "endpoint":
+            data["endpointId"] = endpoint.id
+        return await deliveries.send(
+            self.database, endpoint.tenant_id, endpoint.id, make_fact(type_, data), call_id=call_id, seq=seq
+        )  # fmt: skip
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

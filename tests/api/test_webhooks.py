@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import standardwebhooks
 
+from invorto.model.facts import EVENT_TYPES
 from invorto.storage import webhook_queue
 from invorto.storage.webhook_outcomes import settle
 from invorto.webhooks.signing import headers, key_of, secret_of
 from tests.api.world import World
 from tests.outgoing.test_addresses import HOSTILE
+from tests.webhooks.judge import bodies, faults
 from tests.webhooks.nouns import claim, facts, outcome, routed
 
 URL = "https://hook.example/in"
@@ -176,6 +178,25 @@ async def test_a_test_is_sent(world: World) -> None:
     await webhook_queue.route(world.database)
     (one,) = (await claim(world.database)).claims
     assert (one.id, one.webhook_id, one.event.data["endpointId"]) == (sent.json["id"], *[endpoint["id"]] * 2)
+
+
+@pytest.mark.parametrize("type_", list(EVENT_TYPES))
+async def test_a_sample_of_each_event_is_sent(world: World, type_: str) -> None:
+    """A sample is as its schema says, says that it is one, is the tenant's, and is missing at nobody."""
+    endpoint, other = await made(world, events=["call.ended"]), await made(world)
+    sent = await world.ask("POST", f"/v1/webhooks/{endpoint['id']}/test", {"type": type_})
+    assert (sent.status, sent.json["type"]) == (202, type_)
+    (whole,) = await bodies(world.database, endpoint["tenantId"])
+    assert (faults(whole), whole["data"]["sample"], whole["data"]["tenantId"]) == ([], True, endpoint["tenantId"])
+    missing = await world.ask("POST", f"/v1/webhooks/{other['id']}/replay-missing", {"since": LONG_AGO})
+    assert missing.json == {"queued": 0}
+
+
+async def test_what_cannot_be_tested_is_told(world: World) -> None:
+    """Only what is in the catalogue can be sent."""
+    endpoint = await made(world)
+    refused = await world.ask("POST", f"/v1/webhooks/{endpoint['id']}/test", {"type": "call.end"})
+    assert (refused.status, refused.faults[0][0]) == (422, "$.type")
 
 
 async def test_deliveries_and_their_attempts(world: World) -> None:
