@@ -52,6 +52,7 @@ from invorto.storage.rates import Rates
 from invorto.storage.redis import Redis, open_redis
 from invorto.storage.spool import Spool
 from invorto.storage.timeline import Timeline
+from invorto.tools.equipment import Equipping, open_equipping
 from invorto.webhooks.dispatcher import Dispatcher
 from invorto.webhooks.making import make_dispatcher
 
@@ -156,6 +157,7 @@ async def open_resources(config: Config, progress: Progress = silent) -> AsyncGe
             metrics=metrics,
             live=LiveCalls(config.limits.max_concurrent_calls, engines),
             spoken=SpeechCache(config.conversation.tts_cache_mb * 2**20),
+            equipping=await stack.enter_async_context(open_equipping(config, database)),
         )
         metrics.watch_live_calls(lambda: ground.live.held)
         yield ground.build(new_id("n"))
@@ -184,6 +186,7 @@ class _Ground:
     metrics: Metrics
     live: LiveCalls
     spoken: SpeechCache
+    equipping: Equipping
 
     def build(self, node_id: str) -> Resources:
         """Make the rest."""
@@ -241,6 +244,7 @@ class _Ground:
             measures=self.metrics,
             prewarm=prewarm if talk.tts_prewarm else None,
             speculate=talk.speculative_replies,
+            equipping=self.equipping,
             usd_inr=self.config.money.usd_inr_rate,
             longest=self.config.limits.call_timeout_minutes * 60,
             analyst=analyst,
@@ -275,6 +279,7 @@ class _Ground:
             live=self.live.get,
             switchboard=switchboard,
             node_id=switchboard.node_id,
+            equipping=self.equipping,
         )
 
     async def _postgres(self) -> Mapping[str, Any]:

@@ -25,9 +25,11 @@ from invorto.api import (
     metrics,
     recordings,
     reference,
+    secrets,
     tenants,
     timelines,
     tokens,
+    tools,
     webhooks,
 )
 from invorto.api.auth import Gate
@@ -58,6 +60,8 @@ _NOUNS = (
     keys,
     tenants,
     audit,
+    tools,
+    secrets,
 )
 """Modules of routes, each with a `blueprint`."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

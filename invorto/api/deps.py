@@ -20,6 +20,7 @@ from invorto.realtime.switchboard import Switchboard
 from invorto.storage.postgres import Database
 from invorto.storage.rates import Rates
 from invorto.storage.timeline import Timeline
+from invorto.tools.equipment import Equipping
 
 type Probe = Callable[[], Awaitable[Mapping[str, Any]]]
 """Asks a part how it is; gives what there is to say, such as its version, and raises when the part is away."""
@@ -82,6 +83,8 @@ class ApiDeps:
     """Set when answers that go on for ever are to come to their end."""
     resolve: Resolve = resolve
     """Finds the addresses of a name that a tenant wants requests to go to."""
+    equipping: Equipping | None = None
+    """Finds and runs tools, and seals their secrets."""
     defaults: Document = attrs.field(
         default=attrs.Factory(lambda self: installation(self.config), takes_self=True), repr=False
     )

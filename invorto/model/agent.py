@@ -247,6 +247,8 @@ class ToolDefinition:
     """A tool the model may call; without a *url* the client on the socket runs it."""
 
     name: str = attrs.field(validator=match(r"[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, _ and -"))
+    type: Literal["http", "mcp"] = "http"
+    """``mcp``: the URL is of a server whose tools are all offered, each as ``name__tool``."""
     description: str = attrs.field(default="", validator=_TEXT)
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
     url: str | None = attrs.field(default=None, validator=_URL)
@@ -255,6 +257,8 @@ class ToolDefinition:
     output_schema: Mapping[str, Any] | None = None
     blocking: bool = True
     timeout_ms: int = attrs.field(default=2000, validator=between(50, 60_000))
+    remote_name: str | None = attrs.field(default=None, validator=_WORD)
+    """What the MCP server calls it, of a tool that came from one."""
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import Literal
 
-type Prefix = Literal["a", "c", "cmp", "ct", "att", "wh", "dlv", "evt", "t", "k", "n", "ca", "num", "tool", "m", "ad"]
+type Prefix = Literal[
+    "a", "c", "cmp", "ct", "att", "wh", "dlv", "evt", "t", "k", "n", "ca", "num", "tool", "sec", "m", "ad"
+]
 
 _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OURS = re.compile(r"[a-z]+_(0[0-9a-f]{11})7[0-9a-f]{3}[89ab][0-9a-f]{15}")

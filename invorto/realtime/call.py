@@ -37,6 +37,7 @@ from invorto.realtime.teller import FactSink, Teller, TimelineSink
 from invorto.realtime.tools import Toolbox
 from invorto.realtime.voicemail import Screen
 from invorto.realtime.voices import Voices
+from invorto.tools.equipment import Equipping
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,8 @@ class House:
     measures: Metrics
     prewarm: Callable[[AgentConfig, Voices, int], Awaitable[None]] | None = None
     """Prepares engines and a call's first words while its client has not begun yet."""
+    equipping: Equipping | None = None
+    """Finds the tools that agents name, and runs those that are elsewhere."""
     speculate: bool = False
     """Whether thinking begins at the first pause, before it is known to be the last."""
     usd_inr: float
@@ -184,7 +187,7 @@ class _Life:
             self.recording = await self._record(stack)
             conversation = Conversation(
                 call_id=self.call.id, agent=agent, rate=self.ticket.rate, lead=self.ticket.lead, llm=voices.llm,
-                tts=voices.tts, teller=teller, toolbox=Toolbox(teller), recording=self.recording,
+                tts=voices.tts, teller=teller, toolbox=self._toolbox(), recording=self.recording,
                 deadlines=house.deadlines, measures=house.measures, speculate=house.speculate,
                 used=Meter(note=teller.note),
             )  # fmt: skip
@@ -202,6 +205,7 @@ class _Life:
             self.live_call = live
             status.started(live)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(conversation.toolbox.equip, agent)
                 if house.prewarm is not None:
                     nursery.start_soon(house.prewarm, agent, voices, self.ticket.rate)
                 self.reason = await live.talk()
@@ -235,6 +239,9 @@ class _Life:
                 self.house.analyst.stir()
         self.house.measures.call_ended(done)
         await self.house.timeline.expire(self.call.id)
+
+    def _toolbox(self) -> Toolbox:
+        return Toolbox(self.teller, self.call.id, self.call.tenant_id, self.house.equipping)
 
     async def let_go(self) -> None:
         """Close what lines are left."""

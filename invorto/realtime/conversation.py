@@ -27,7 +27,7 @@ from invorto.realtime.protocol import ErrorMessage
 from invorto.realtime.recording import Recording
 from invorto.realtime.reply import Mind, prompt_of, recite, reply
 from invorto.realtime.teller import Teller
-from invorto.realtime.tools import Toolbox
+from invorto.realtime.tools import Toolbox, Using
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
 from invorto.realtime.words import Words
@@ -75,7 +75,7 @@ class Conversation:
         self.mouth = Mouth(
             rate=self.rate, lead=self.lead, began_at=self.began_at, teller=self.teller, transcript=self.transcript,
             recording=self.recording, measures=self.measures, stir=lambda: self.post(None),
-            audio_began=lambda turn, now: _nothing(self.turns.step(t.AudioBegan(turn), now)),
+            audio_began=lambda turn, now: self.turns.step(t.AudioBegan(turn), now),
         )  # fmt: skip
         self.music = Music(self.teller.lines, self.rate, self.lead)
         self.words = Words(self.began_at, self.teller, self.transcript, self.measures)
@@ -158,7 +158,8 @@ class Conversation:
         """Begin to think of what will be answered if nothing more is said; drop what will not be."""
         expected = self.turns.expected if self.speculate and (self.asking is None or self.asking.settled) else None
         if self._foresight.changes(expected) and expected and not says_one_of(expected, self.agent.end_call.phrases):
-            prompt = prompt_of(self.agent, self.transcript.history(expected), self.call_id)
+            tools = self.toolbox.offered(self.agent)
+            prompt = prompt_of(self.agent, self.transcript.history(expected), self.call_id, tools)
             guess = Guess(prompt, self.llm, partial(self.used.thought, self.agent.llm))
             nursery.start_soon(self._foresight.begin(guess).think)
 
@@ -246,8 +247,8 @@ class Conversation:
         """Make a turn's audio in the turn's own scope: cancelling that is all there is to interrupting it."""
         mind = Mind(
             llm=self.llm, tts=self.tts, agent=self.agent, transcript=self.transcript, teller=self.teller,
-            outlet=self.mouth, use_tools=self._use_tools, deadlines=self.deadlines, call_id=self.call_id,
-            rate=self.rate, used=partial(self.used.thought, self.agent.llm),
+            outlet=self.mouth, offered=self.toolbox.offered, use_tools=self._use_tools, deadlines=self.deadlines,
+            call_id=self.call_id, rate=self.rate, used=partial(self.used.thought, self.agent.llm),
             spoke=partial(self.used.spoke, self.agent.tts), guess=guess,
         )  # fmt: skip
         with turn.scope:
@@ -280,21 +281,15 @@ class Conversation:
 
     async def _use_tools(self, calls: tuple[ToolCall, ...], turn: Turn) -> None:
         """Run a round of tools to its end, even if the turn does not see it: what was begun is known to the model."""
-        done = trio.Event()
-
-        async def run() -> None:
-            results = [(call.id, await self.toolbox.use(call, self.agent, turn)) for call in calls]
-            self.transcript.tools_answered(calls, results, turn.state)
-            done.set()
-            self.post(t.Working(turn.number, on=False))
-
         assert self._nursery is not None  # noqa: S101 - a turn lives in it
         self.post(t.Working(turn.number, on=True))
-        self._nursery.start_soon(run)
-        await done.wait()
+        using = Using(self.toolbox, self.agent, turn, self._nursery, self._tool_told)
+        await using.all(calls, partial(self._tools_answered, calls, turn))
 
+    def _tools_answered(self, calls: tuple[ToolCall, ...], turn: Turn, results: list[tuple[str, str]]) -> None:
+        self.transcript.tools_answered(calls, results, turn.state)
+        self.post(t.Working(turn.number, on=False))
 
-def _nothing(acts: tuple[t.Act, ...]) -> None:
-    """Hold that news of audio asks for nothing to be done."""
-    if acts:
-        raise AssertionError(f"the beginning of audio cannot lead to {acts}")
+    def _tool_told(self, name: str, text: str) -> None:
+        self.transcript.tool_told(name, text)
+        self.post(t.News())

@@ -18,7 +18,7 @@ from invorto.realtime import turns as t
 from invorto.realtime.conversation import Conversation
 from invorto.realtime.ears import Ears
 from invorto.realtime.line import HungUp, Line
-from invorto.realtime.targets import is_target
+from invorto.realtime.targets import hand_over
 from invorto.realtime.voices import Voices
 from invorto.speech.ports import Samples
 
@@ -99,15 +99,8 @@ class LiveCall:
 
     async def transfer(self, to: str, mode: p.TransferMode, line: Line | None = None) -> None:
         """Hand the caller over; `Forbidden` for what is not the agent's target, `NotSupported`."""
-        if not is_target(to, self.conversation.agent.transfer_targets):
-            raise Forbidden(f"{to!r} is not one of the agent's transferTargets")
-        tell = self.conversation.teller.tell
-        try:
-            await (line or self._far_end).transfer(to, mode)
-        except NotSupported:
-            tell(p.TransferStatus(to=to, mode=mode, status="failed"))
-            raise
-        tell(p.TransferStatus(to=to, mode=mode, status="started"))
+        far_end = line or self._far_end
+        await hand_over(to, mode, self.conversation.agent, far_end, self.conversation.teller.tell)
 
     async def send_digits(self, digits: str, method: str, line: Line | None = None) -> None:
         """Send digits to the far end; `NotSupported`."""
@@ -263,6 +256,8 @@ class LiveCall:
         voices = await self.voices(agent)
         self.conversation.change(agent)
         self.conversation.llm, self.conversation.tts = voices.llm, voices.tts
+        if "tools" in config:
+            await self.conversation.toolbox.equip(agent)
 
     def note(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Keep something on the call's timeline."""

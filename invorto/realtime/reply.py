@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import attrs
 import trio
@@ -17,7 +17,6 @@ from invorto.realtime.guess import Guess
 from invorto.realtime.protocol import LlmDelta
 from invorto.realtime.sentences import SentenceCutter
 from invorto.realtime.teller import Teller
-from invorto.realtime.tools import offered
 from invorto.realtime.transcript import Transcript
 from invorto.realtime.turn import Turn
 from invorto.speech.ports import Delta, Llm, Message, Prompt, Remember, Samples, ToolCall, Tts, Usage, Word
@@ -56,6 +55,8 @@ class Mind:
     transcript: Transcript
     teller: Teller
     outlet: Outlet
+    offered: Callable[[AgentConfig], Sequence[Mapping[str, Any]]]
+    """The tools as the model is told of them."""
     use_tools: Callable[[tuple[ToolCall, ...], Turn], Awaitable[None]]
     """Runs a round of tools and puts what came of it into the transcript."""
     deadlines: Deadlines
@@ -94,6 +95,10 @@ async def _think(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str])
             if not wanted:
                 return
             await mind.use_tools(tuple(wanted), turn)
+            if turn.say:
+                cutter, text, turn.say = SentenceCutter(), turn.say, ""
+                for sentence in (*cutter.push(text), *cutter.flush()):
+                    await sentences.send(sentence)
             if turn.leave is not None:
                 return
 
@@ -101,7 +106,7 @@ async def _think(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str])
 async def _stream(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]) -> list[ToolCall]:
     cutter, wanted = SentenceCutter(), list[ToolCall]()
     turn.heeds = mind.transcript.whispers
-    prompt = prompt_of(mind.agent, mind.transcript.history(), mind.call_id)
+    prompt = prompt_of(mind.agent, mind.transcript.history(), mind.call_id, mind.offered(mind.agent))
     guessed = mind.guess is not None and mind.guess.fits(mind.llm, prompt)
     with _patience(mind.llm.name, "llm", mind.deadlines.first_token) as waiting:
         async with mind.guess.answer() if mind.guess is not None and guessed else mind.llm.answer(prompt) as thoughts:
@@ -126,9 +131,11 @@ async def _stream(turn: Turn, mind: Mind, sentences: trio.MemorySendChannel[str]
     return wanted
 
 
-def prompt_of(agent: AgentConfig, history: Sequence[Message], call_id: str) -> Prompt:
+def prompt_of(
+    agent: AgentConfig, history: Sequence[Message], call_id: str, tools: Sequence[Mapping[str, Any]] = ()
+) -> Prompt:
     """Make what the model is asked."""
-    return Prompt(agent=agent, settings=agent.llm, history=history, tools=offered(agent), call_id=call_id)
+    return Prompt(agent=agent, settings=agent.llm, history=history, tools=tools, call_id=call_id)
 
 
 @attrs.define

@@ -67,6 +67,10 @@ class Transcript:
         self._messages.append(Message(role="assistant", tool_calls=calls, state=state))
         self._messages.extend(Message(role="tool", text=text, tool_call_id=id_) for id_, text in results)
 
+    def tool_told(self, name: str, text: str) -> None:
+        """Add what a tool answered after the turn in which it was called."""
+        self._messages.append(Message(role="system", text=f"The tool {name} has answered now: {text}"))
+
     def history(self, more: str = "") -> list[Message]:
         """
         Give the messages for the model, as if the caller had said *more*; what is said in several goes is one.

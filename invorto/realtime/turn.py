@@ -32,6 +32,8 @@ class Turn:
     """How many whispers it heeds: they are done with when something of it has been heard."""
     leave: EndReason | None = None
     """Set where the call ends with this turn."""
+    say: str = ""
+    """What a tool has the agent say, word by word, before anything else."""
     over: bool = False
 
     def metrics(self) -> TurnMetrics:

@@ -93,6 +93,11 @@ class Working:
 
 
 @attrs.frozen
+class News:
+    """A tool that took its time has answered: the agent has something to say of its own accord."""
+
+
+@attrs.frozen
 class PlayedOut:
     """The agent's turn was played to its end; *asked*: it ended in a question; *leave*: it was the last."""
 
@@ -145,6 +150,7 @@ type Event = (
     | Listen
     | AudioBegan
     | Working
+    | News
     | PlayedOut
     | Held
     | Leave
@@ -303,6 +309,7 @@ class TurnTaker:
     _unanswered: bool = attrs.field(default=False, init=False)
     _answering: bool = attrs.field(default=False, init=False)
     _working: bool = attrs.field(default=False, init=False)
+    _news: bool = attrs.field(default=False, init=False)
     _asked: bool = attrs.field(default=False, init=False)
     _audible: bool = attrs.field(default=False, init=False)
     _interruptible: bool = attrs.field(default=True, init=False)
@@ -390,6 +397,9 @@ class TurnTaker:
                 return self._open(now)
             case AudioBegan() | Working():
                 return self._progress(event)
+            case News():
+                self._news = True
+                return self._tell_news(now)
             case PlayedOut() as played:
                 return self._played_out(played, now)
             case Held(on):
@@ -506,6 +516,10 @@ class TurnTaker:
         wish = self._waiting.pop(0)
         return self._take(lambda turn: Recite(turn, wish.text), interruptible=wish.interruptible)
 
+    def _tell_news(self, now: float) -> tuple[Act, ...]:
+        """Tell what a tool has answered since, once nobody has the floor."""
+        return self._answer(now) if self._news and self.floor is Floor.OPEN and self._leaving is None else ()
+
     def _take(self, act: Callable[[int], Act], *, interruptible: bool = True) -> tuple[Act, ...]:
         self.turn += 1
         self.floor, self._interruptible = Floor.AGENT, interruptible
@@ -514,7 +528,7 @@ class TurnTaker:
 
     def _answer(self, now: float) -> tuple[Act, ...]:
         text = self.take_text()
-        self._unanswered, self._nudged, self._alone_since = False, False, now
+        self._unanswered, self._nudged, self._news, self._alone_since = False, False, False, now
         acts = self._take(lambda turn: Reply(turn, text))
         self._answering = True
         return acts
@@ -686,7 +700,7 @@ class TurnTaker:
         self.floor, self._quiet_since = Floor.OPEN, now
         self._forget_words()
         self._alone_since = min(self._alone_since, now)
-        return self._next() if self._waiting else ()
+        return self._next() if self._waiting else self._tell_news(now)
 
     def _forget_words(self) -> None:
         self._words.clear()

@@ -11,9 +11,9 @@ import attrs
 import structlog
 import trio
 
+from invorto.breaker import Breaker
 from invorto.errors import ProviderFailed, first_of
 from invorto.model.agent import LlmSettings, TtsSettings
-from invorto.speech.breaker import Breaker
 from invorto.speech.ports import Delta, Llm, Message, Prompt, Speech, Thought, ToolCall, Tts, Usage, Word
 
 log = structlog.get_logger(__name__)

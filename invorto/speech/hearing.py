@@ -11,9 +11,9 @@ import attrs
 import structlog
 import trio
 
+from invorto.breaker import Breaker
 from invorto.errors import ProviderFailed
 from invorto.model.agent import SttSettings
-from invorto.speech.breaker import Breaker
 from invorto.speech.fallback import Choice, choices, in_order
 from invorto.speech.ports import EngineFailed, Final, Heard, Partial, Samples, Stt, SttStream
 

@@ -11,10 +11,10 @@ import attrs
 import structlog
 import trio
 
+from invorto.breaker import Breaker
 from invorto.config import Config, words
 from invorto.errors import UsageError
 from invorto.model.agent import AgentConfig
-from invorto.speech.breaker import Breaker
 from invorto.speech.capacity import measure
 from invorto.speech.opening import Opening, Progress, silent
 from invorto.speech.ports import Llm, Stt, Tts, TurnModel, Vad

@@ -31,6 +31,7 @@ SEALED: tuple[Sealed, ...] = (
     Sealed("webhooks", "secret", "webhook-secrets", "{id}/secret"),
     Sealed("webhooks", "previous_secret", "webhook-secrets", "{id}/secret"),
     Sealed("webhooks", "headers", "webhook-secrets", "{id}/headers"),
+    Sealed("secrets", "value", "tool-secrets"),
 )
 """Everything that is sealed: `tests/storage/test_rotation.py` knows of every column of bytes that there is."""
 

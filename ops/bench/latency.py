@@ -12,10 +12,10 @@ import attrs
 import trio
 from trio.testing import MockClock
 
+from invorto.breaker import Breaker
 from invorto.errors import ProviderFailed
 from invorto.model.agent import TtsSettings
 from invorto.observability.logs import set_up_logs
-from invorto.speech.breaker import Breaker
 from invorto.speech.cache import CachedTts, SpeechCache
 from invorto.speech.fallback import FallbackLlm
 from invorto.speech.ports import Llm, Prompt, Thought

@@ -227,6 +227,7 @@ async def open_house(
     deadlines: Deadlines | None = None,
     recorder: Any = None,
     speculate: bool = False,
+    equipping: Any = None,
 ) -> AsyncGenerator[tuple[House, Books]]:
     """Open what calls share, all of it in memory."""
     told = script if isinstance(script, Script) else Script.parse(dict(script or {}))
@@ -250,7 +251,7 @@ async def open_house(
         live=live, capacity=capacity, book=books, ledger=books, timeline=books, recorder=recorder, voices=choose,
         wall=lambda: WALL + trio.current_time() - began, measures=Metrics(), usd_inr=87.0, longest=1800.0,
         emotion={"window_ms": 250, "threshold_db": -50.0, "min_hold": 2}, deadlines=deadlines or Deadlines(),
-        speculate=speculate,
+        speculate=speculate, equipping=equipping,
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
         await nursery.start(capacity.run)

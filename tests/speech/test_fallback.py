@@ -14,9 +14,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invorto.breaker import Breaker
 from invorto.errors import ProviderFailed
 from invorto.model.agent import AgentConfig, LlmSettings, SttSettings, TtsSettings
-from invorto.speech.breaker import Breaker
 from invorto.speech.fallback import FallbackLlm, FallbackTts, rest_of
 from invorto.speech.hearing import FallbackEar, FallbackStt, Kept
 from invorto.speech.ports import (

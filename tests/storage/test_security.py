@@ -7,8 +7,10 @@ from contextlib import nullcontext
 import asyncpg
 import pytest
 
-from invorto.storage import agents, keys, ledger_rows, tenants, webhook_queue
+from invorto.model.agent import ToolDefinition
+from invorto.storage import agents, audit, keys, ledger_rows, tenants, tools, webhook_queue
 from invorto.storage.aio import aio
+from invorto.storage.audit import Deed
 from invorto.storage.postgres import Database, Record
 from invorto.storage.webhook_outcomes import settle
 from tests.storage.nouns import a_call, an_agent, finished
@@ -38,6 +40,15 @@ async def two_tenants(db: Database) -> list[str]:
         await ledger_rows.write(db, finished(call, order={"kept": True}))
         await keys.create(db, tenant_id, "dev", "x")
         await an_endpoint(db, tenant_id)
+        await tools.create(db, tenant_id, ToolDefinition(name="book"))
+        await tools.put_secret(db, tenant_id, f"sec_{tenant_id}", "key", b"sealed")
+        await audit.note(db, Deed(tenant_id=tenant_id, actor="k_1", role="admin", action="x", target="y"))
+        async with db.tenant(tenant_id) as work:
+            await work.execute(
+                "INSERT INTO idempotency (tenant_id, digest, request, claim) VALUES ($1, $2, $2, gen_random_uuid())",
+                tenant_id,
+                bytes(32),
+            )
     await webhook_queue.route(db)
     for claimed in (await claim(db)).claims:
         await settle(db, [outcome(claimed)])

@@ -14,6 +14,7 @@ from invorto.config import Cloud, words
 from invorto.errors import UsageError
 from invorto.outgoing.addresses import AddressRules
 from invorto.outgoing.client import Client, open_client
+from invorto.outgoing.rules import rules_of
 from invorto.speech.llm.chat import DONE, Answer, NoAnswer, request_of
 from invorto.speech.opening import Opening
 from invorto.speech.ports import Llm, Prompt, Thought
@@ -121,5 +122,5 @@ async def open_llm(opening: Opening, rules: AddressRules | None = None) -> Async
     keyless = cloud.openai_api_key is None and cloud.openai_base_url.startswith(_OWN)
     if keyless and "openai" in words(opening.config.conversation.llm_provider):
         raise UsageError("OPENAI_API_KEY is not set")
-    async with open_client(None) as ours, open_client(rules or AddressRules()) as theirs:
+    async with open_client(None) as ours, open_client(rules or rules_of(opening.config.webhooks)) as theirs:
         yield OpenAiLlm(cloud, ours, theirs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invorto.speech.breaker import Breaker
+from invorto.breaker import Breaker
 
 
 def test_two_failures_keep_it_out_and_a_trial_lets_it_back() -> None:
