@@ -224,7 +224,7 @@ class _Ground:
             analyst=analyst,
             porter=Porter.of(self.config, self.database),
             control=ControlDesk(self.redis, node_id, switchboard.answer),
-            http=HttpServer(make_app(self._api(health, switchboard))),
+            http=HttpServer(make_app(self._api(health, switchboard, leases))),
             health=health,
             holds=Holds(partial(keys.revoked_among, self.database)),
             dispatcher=make_dispatcher(self.config, self.database, node_id, self.metrics),
@@ -260,7 +260,7 @@ class _Ground:
     async def _voices(self, agent: AgentConfig) -> Voices:
         return await choose_voices(agent, self.engines, self.spoken)
 
-    def _api(self, health: Readiness, switchboard: Switchboard) -> ApiDeps:
+    def _api(self, health: Readiness, switchboard: Switchboard, leases: Leases) -> ApiDeps:
         return ApiDeps(
             config=self.config,
             database=self.database,
@@ -277,6 +277,8 @@ class _Ground:
             draining=lambda: self.live.draining or not health.ready,
             full=lambda: self.live.full,
             live=self.live.get,
+            held=lambda: self.live.held,
+            leases=leases,
             switchboard=switchboard,
             node_id=switchboard.node_id,
             equipping=self.equipping,

@@ -17,6 +17,7 @@ from invorto.model.agent_document import Document, installation
 from invorto.model.call import Call
 from invorto.outgoing.client import Resolve, resolve
 from invorto.realtime.switchboard import Switchboard
+from invorto.storage.leases import Leases
 from invorto.storage.postgres import Database
 from invorto.storage.rates import Rates
 from invorto.storage.timeline import Timeline
@@ -72,6 +73,10 @@ class ApiDeps:
     """Whether this node can take no more calls."""
     live: Callable[[str], object | None] = _unknown
     """Finds a call that is alive in this process, by its id."""
+    held: Callable[[], int] = lambda: 0
+    """How many calls this node holds."""
+    leases: Leases | None = None
+    """What all nodes hold; None: nobody holds any."""
     switchboard: Switchboard | None = None
     """Reaches live calls wherever they run; None: there are none."""
     node_id: str = ""

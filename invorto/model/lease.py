@@ -39,6 +39,11 @@ class Claim:
         """Whose call it is."""
         return next((level.id for level in self.levels if level.scope == "tenant"), "")
 
+    @property
+    def campaign_id(self) -> str | None:
+        """The campaign that it belongs to."""
+        return next((level.id for level in self.levels if level.scope == "campaign"), None)
+
 
 @attrs.frozen(kw_only=True)
 class Grant:
@@ -89,6 +94,7 @@ class Owner:
     tenant_id: str
     expires_in: float
     """Seconds; negative: it has run out, and nobody has swept it yet."""
+    campaign_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -194,8 +194,11 @@ class FakeLeases:
 
     def _owner(self, lease: _Lease) -> Owner:
         left = (lease.ends - self.book.now) / _SECOND
-        phase, tenant_id = lease.claim.phase, lease.claim.tenant_id
-        return Owner(node_id=lease.node, epoch=lease.epoch, phase=phase, tenant_id=tenant_id, expires_in=left)
+        claim = lease.claim
+        return Owner(
+            node_id=lease.node, epoch=lease.epoch, phase=claim.phase, tenant_id=claim.tenant_id, expires_in=left,
+            campaign_id=claim.campaign_id,
+        )  # fmt: skip
 
     async def _reach(self) -> LeaseBook:
         await trio.lowlevel.checkpoint()

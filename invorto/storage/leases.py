@@ -176,10 +176,10 @@ def _renewal(word: bytes) -> Renewal:
 
 def _owner(record: bytes, left: bytes) -> Owner:
     told = msgspec.json.decode(record)
-    tenant = next((id for scope, id, _ in told["levels"] if scope == "tenant"), "")
+    levels = {scope: id for scope, id, _ in told["levels"]}
     return Owner(
-        node_id=told["node"], epoch=int(told["epoch"]), phase=told["phase"], tenant_id=tenant,
-        expires_in=int(left) / _SECOND,
+        node_id=told["node"], epoch=int(told["epoch"]), phase=told["phase"], tenant_id=levels.get("tenant", ""),
+        expires_in=int(left) / _SECOND, campaign_id=levels.get("campaign"),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from invorto.model.record import TimelineEvent
 from invorto.outgoing.addresses import Address
 from invorto.outgoing.client import OutgoingFailed
 from invorto.storage import keys, tenants
+from invorto.storage.leases import Leases
 from invorto.storage.postgres import Database
 from invorto.storage.rates import Rates
 from invorto.storage.redis import Commands
@@ -153,6 +154,7 @@ async def open_world(database: Database, redis: Commands, folder: Path, **enviro
         engines=ENGINES,
         draining=lambda: world.draining,
         full=lambda: world.full,
+        leases=Leases(redis, "n_1", 30),
         resolve=public,
     )
     world = World(make_app(deps), deps, database, redis, timeline, made, other.id)
