@@ -209,6 +209,14 @@ def test_variables_that_burst_a_text() -> None:
     assert caught.value.faults[0].path == "$.variables"
 
 
+def test_variables_that_burst_a_live_change() -> None:
+    """The same in a call: what is sent there is refused, and the call goes on as it was."""
+    config = resolve({}, DEFAULTS, {"a": "x" * 40_000})
+    with pytest.raises(Invalid, match="variables") as caught:
+        change_live(config, {"prompt": "{{a}}{{a}}"})
+    assert caught.value.faults[0].path == "$.variables"
+
+
 def test_resolve_outlives_versions() -> None:
     """A document that a later version wrote still talks, and a lowered cap holds for agents of before."""
     config = resolve({"prompt": "a", "later": 1, "llm": {"later": 2}, "maxDuration": 5000}, DEFAULTS)

@@ -175,12 +175,7 @@ def resolve(document: Document, defaults: Document, variables: Mapping[str, str]
     if cap is not None:
         laid["maxDuration"] = min(laid.get("maxDuration") or cap, cap)
     config = structure(laid, AgentConfig, ANSWERS)
-    try:
-        return filled(config, variables or {})
-    except ValueError as error:
-        raise Invalid(
-            "the variables do not fit", below("variables", faults_of(ValueError(f"with them, a text {error}")))
-        ) from error
+    return _fitting(config, variables or {})
 
 
 def change_live(config: AgentConfig, change: Document, *, engines: Engines | None = None) -> AgentConfig:
@@ -196,9 +191,19 @@ def change_live(config: AgentConfig, change: Document, *, engines: Engines | Non
     faults = [fault for fault in _engine_faults(changed, engines or {}) if fault.path[2:5] in tidied]
     if faults:
         raise invalid(faults)
-    fresh = filled(changed, {})
+    fresh = _fitting(changed, {})
     # Only what was sent is filled in: a value that stands in the rest may look like a variable.
     return attrs.evolve(changed, **{field: getattr(fresh, field) for name, field in _SPOKEN.items() if name in tidied})
+
+
+def _fitting(config: AgentConfig, variables: Mapping[str, str]) -> AgentConfig:
+    """Fill in *variables*; `Invalid` where a text grows too long with them."""
+    try:
+        return filled(config, variables)
+    except ValueError as error:
+        raise Invalid(
+            "the variables do not fit", below("variables", faults_of(ValueError(f"with them, a text {error}")))
+        ) from error
 
 
 def origin(faults: Iterable[Fault], written: Document) -> list[Fault]:

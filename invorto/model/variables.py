@@ -9,6 +9,10 @@ import attrs
 
 from invorto.model.agent import AgentConfig, Flow
 
+MOST = 64 * 1024
+"""Bytes of the longest text that an agent may have. What variables make of one is not put together beyond it: a name
+that stands ten thousand times in a prompt would take hundreds of megabytes before it is found to be too long."""
+
 _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]{0,63})\s*\}\}")
 
 
@@ -17,8 +21,19 @@ def fill(text: str, variables: Mapping[str, str]) -> str:
 
     A name nobody gave a value is left out, since a caller must not hear "curly brace name". Values are put in once:
     braces inside a value stay what they are, so that what a contact list holds cannot reach other variables.
+    `ValueError` where they come to more than `MOST`.
     """
-    return _PLACE.sub(lambda found: variables.get(found[1], ""), text)
+    room = MOST
+
+    def value(found: re.Match[str]) -> str:
+        nonlocal room
+        put = variables.get(found[1], "")
+        room -= len(put)
+        if room < 0:
+            raise ValueError(f"must be at most {MOST} bytes of text")
+        return put
+
+    return _PLACE.sub(value, text)
 
 
 def filled(config: AgentConfig, variables: Mapping[str, str]) -> AgentConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from invorto.convert import structure
@@ -63,3 +65,17 @@ def test_an_agent_without_a_flow_is_filled_in_too() -> None:
     """What is not configured stays away; a greeting may be none."""
     config = filled(structure({"prompt": "{{x}}"}, AgentConfig), {})
     assert (config.prompt, config.flow) == ("", None)
+
+
+def test_what_is_too_long_is_not_put_together() -> None:
+    """A prompt full of a long name is refused for what it would become, without becoming it."""
+    text, value = "{{who}}" * 9_000, "x" * 16_384
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="at most 65536 bytes"):
+            fill(text, {"who": value})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_000_000
+    assert len(fill("{{who}}" * 4, {"who": value})) == 65_536

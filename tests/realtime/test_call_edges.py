@@ -220,3 +220,15 @@ async def test_who_does_not_keep_up_ends(event: News, reason: EndReason, autojum
             stage.call.conversation.post(event)
         await stage.line.wait(0.5)
     assert stage.record.reason is reason
+
+
+async def test_a_change_that_bursts_a_text_is_refused(autojump_clock: MockClock) -> None:
+    """A client whose variables make its new prompt too long is told so, and its call goes on."""
+    start = p.Start(variables={"who": "x" * 16_000})
+    async with open_stage({"greeting": None}, TABLE, start=start) as stage:
+        stage.line.say(p.ConfigChange({"prompt": "{{who}}" * 9_000}))
+        await stage.line.speak(1.0)
+        await stage.line.wait(1.0)
+        assert [(error.code, error.fatal) for _, error in stage.line.of(p.ErrorMessage)] == [("bad_message", False)]
+        assert stage.line.played
+    assert stage.record.reason is EndReason.HANGUP
