@@ -69,7 +69,9 @@ class Inbox:
         Cancelled before its turn, it does not happen. `Conflict` (``call_not_live``) where the conversation ends first.
         """
         question = Question(event)
-        if not self._over:
+        if self._over:
+            await trio.lowlevel.checkpoint()
+        else:
             self._put(question)
             self._questions.add(question)
             try:

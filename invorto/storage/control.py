@@ -109,7 +109,7 @@ class ControlPost:
         Then nobody knows whether it ran. `StoreUnavailable` while Redis is away, `LimitReached` for too many at once.
         """
         try:
-            self._senders.acquire_on_behalf_of_nowait(command)
+            self._senders.acquire_on_behalf_of_nowait(command.id)
         except trio.WouldBlock:
             raise LimitReached("control", AT_ONCE, AT_ONCE) from None
         try:
@@ -117,7 +117,7 @@ class ControlPost:
                 return await self._ask(node_id, command)
             return None
         finally:
-            self._senders.release_on_behalf_of(command)
+            self._senders.release_on_behalf_of(command.id)
 
     async def _ask(self, node_id: str, command: Command) -> Reply | None:
         command = attrs.evolve(command, deadline=await redis_time(self._redis) + round(PATIENCE * 1_000_000))
