@@ -40,7 +40,11 @@ EVENT_TYPES: Mapping[str, EventType] = {
     "call.ended": EventType(about="call", transition="an end is reached", written=_END),
     "call.recording.ready": EventType(about="call", transition="the recording is closed", written=_END),
     "billing.usage.updated": EventType(about="call", transition="the call's costs are written", written=_END),
-    "agent.summary": EventType(about="call", transition="the call's record is kept", written=_END),
+    "agent.summary": EventType(
+        about="call",
+        transition="the call's record is kept",
+        written="the end of the call, or its analysis's by a model",
+    ),
     "campaign.started": EventType(about="campaign", transition="`running` is reached", written="the campaign's state"),
     "campaign.paused": EventType(about="campaign", transition="`paused` is reached", written="the campaign's state"),
     "campaign.completed": EventType(about="campaign", transition="an end is reached", written="the campaign's state"),

@@ -9,6 +9,7 @@ import trio
 
 from tests.journeys.house import BINARY, open_client, open_server, settings, speech
 from tests.journeys.test_conversation import rest
+from tests.webhooks.judge import bodies, faults
 
 ANSWER = json.dumps({
     "summary": "Somebody spoke.", "nextSteps": [], "disposition": "resolved", "outcome": "completed",
@@ -35,11 +36,10 @@ async def test_a_model_looks_at_calls_that_are_over(
                 call = await rest(server, "/v1/calls/call-analysed")
             assert call["summary"]["text"] == "Somebody spoke."
             assert call["analysis"]["disposition"] == "resolved"
+            told = await bodies(server.resources.database, "t_default", "call-analysed")
             async with server.resources.database.tenant("t_default") as work:
-                rows = await work.fetch(
-                    "SELECT type, data FROM outbox WHERE call_id = 'call-analysed' AND type = 'agent.summary'"
-                )
                 left = await work.fetchval("SELECT count(*) FROM analyses")
-    assert len(rows) == 1
-    assert rows[0]["data"]["analysis"] == call["analysis"]
+    assert [fault for fact in told for fault in faults(fact)] == []
+    assert [fact["type"] for fact in told].count("agent.summary") == 1
+    assert told[-1]["data"]["analysis"] == call["analysis"]
     assert left == 0

@@ -10,9 +10,9 @@ from invorto.model.call import CallStatus, EndReason
 from invorto.storage import calls
 from tests.journeys.house import BINARY, Reach, open_client, open_server, settings
 from tests.journeys.processes import running
+from tests.webhooks.judge import bodies, faults
 
 TTL = 3
-FACTS = "SELECT type FROM outbox WHERE call_id = 'c-lost' ORDER BY seq"
 GREETING = "Hello there, how can I help you to-day?"
 
 
@@ -56,9 +56,8 @@ async def test_killed_in_mid_call(loop: None, postgres_url: str, redis_url: str,
         assert {"transport", "stt"} <= {cost.kind for cost in detail["costs"]}
         assert detail["recording"] == "t_default/c-lost.wav"
         assert detail["usage"]["recordedSeconds"] > 1
-        async with resources.database.tenant("t_default") as work:
-            types = [
-                row["type"] for row in await work.fetch("SELECT type FROM outbox WHERE call_id = 'c-lost' ORDER BY seq")
-            ]
+        told = await bodies(resources.database, "t_default", "c-lost")
+        assert [fault for fact in told for fault in faults(fact)] == []
+        types = [fact["type"] for fact in told]
         assert types[-4:] == ["call.ended", "call.recording.ready", "billing.usage.updated", "agent.summary"]
         assert types.count("call.ended") == 1
