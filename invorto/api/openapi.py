@@ -94,11 +94,9 @@ def _operation(rule: Rule, method: str, operation: Operation, schemas: Schemas) 
         made["x-role"] = operation.needs
     if operation.body is not None:
         schema = schemas.of(operation.body, "request")
-        needed = attrs.has(operation.body) and any(
-            field.default is attrs.NOTHING for field in attrs.fields(operation.body)
-        )
-        made["requestBody"] = {
-            "required": needed or not attrs.has(operation.body),
+        whole = schemas.components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        made["requestBody"] = {  # nothing at all is an empty object
+            "required": "required" in whole or schema == {"type": "string"},
             "content": {kind: {"schema": schema if kind == JSON else {"type": "string"}} for kind in operation.reads},
         }
     if not made["parameters"]:
@@ -132,6 +130,7 @@ def _query_parameters(operation: Operation, schemas: Schemas) -> Iterator[Schema
             "name": camel(field.name),
             "in": "query",
             "required": field.default is attrs.NOTHING,
+            "allowEmptyValue": True,  # is the same as leaving it out
             "schema": schema,
         }
         if schema.get("type") == "array":

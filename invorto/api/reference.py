@@ -12,7 +12,9 @@ from quart_trio.wrappers import TrioResponse
 from invorto.api.auth import Gate
 from invorto.api.openapi import document
 from invorto.api.routing import JSON, Routes
+from invorto.api.socket_page import page as page_of_socket
 from invorto.errors import NotFound
+from invorto.realtime import asyncapi
 from invorto.storage.json_text import json_text
 
 _KINDS = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
@@ -64,13 +66,24 @@ class Written:
 def blueprint(app: Quart, gate: Gate) -> Routes:
     """Make the routes; the documents are those of the whole *app*."""
     routes = Routes("reference", gate, "")
-    openapi = Written(JSON)
+    openapi, voice = Written(JSON), Written(JSON)
     files = resources.files("invorto.api") / "reference_page"
 
     @routes.get("/v1/openapi.json", needs=None, gives=dict[str, object], also=[304])
     async def rest() -> Response:
         """Give this document: every route, what it reads and what it answers."""
         return openapi.answer(lambda: document(app))
+
+    @routes.get("/v1/asyncapi.json", needs=None, gives=dict[str, object], also=[304])
+    async def socket() -> Response:
+        """Give the voice socket's document: every message, the handshake, and why sockets close."""
+        return voice.answer(asyncapi.document)
+
+    @routes.get("/docs/socket", needs=None, gives=str, kinds=["text/html"])
+    async def socket_page() -> Response:
+        """Show the voice socket's document."""
+        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _POLICY}
+        return TrioResponse(page_of_socket(asyncapi.document()), 200, headers | {"Cache-Control": "no-cache"})
 
     @routes.get("/docs", needs=None, gives=str, kinds=["text/html"])
     async def page() -> Response:

@@ -15,6 +15,8 @@ from invorto.api.openapi import declared, document
 from invorto.api.routing import Routes, declare
 from invorto.api.schema import Schemas
 from invorto.model import rules
+from invorto.realtime import asyncapi
+from invorto.realtime.protocol import CLIENT_KINDS
 from tests.api.world import World
 
 
@@ -179,3 +181,17 @@ async def test_the_document_is_asked_for_again_cheaply(world: World) -> None:
     first = await world.ask("GET", "/v1/openapi.json", key=None)
     again = await world.ask("GET", "/v1/openapi.json", key=None, headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status, again.data) == (304, b"")
+
+
+async def test_the_sockets_document_is_served(world: World) -> None:
+    """The document and a page of it are there for everybody."""
+    found = await world.ask("GET", "/v1/asyncapi.json", key=None)
+    assert found.json == asyncapi.document()
+    page = await world.ask("GET", "/docs/socket", key=None)
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    for code, reason, _ in asyncapi.CLOSES:
+        assert str(code).encode() in page.data
+        assert reason.encode() in page.data
+    for kind in CLIENT_KINDS:
+        assert f"<code>{kind}</code>".encode() in page.data
+    assert b"<script" not in page.data
