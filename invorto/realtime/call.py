@@ -280,6 +280,7 @@ class _Life:
         if turn is not None:
             stack.callback(turn.close)
         onsets = Onsets(ear, post, conversation.mouth.echo, self.house.measures.echo_withheld, turn)
+        conversation.used.listened = getattr(ear, "used", {})
         detector = voices.vad.attach(rate, onsets.notify)
         stack.callback(detector.close)
         detector.expect(self.agent.interruption.barge_in_ms)

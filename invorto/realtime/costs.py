@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from invorto.model.agent import LlmSettings, TtsSettings
+from invorto.model.agent import LlmSettings, SttSettings, TtsSettings
 from invorto.model.record import Cost
 from invorto.speech.ports import Usage
 
@@ -115,6 +115,8 @@ def total(costs: tuple[Cost, ...]) -> Decimal:
 class Meter:
     """What one call has used so far; providers as they are named in an agent, models where they have one."""
 
+    listened: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    """Seconds that each engine listened, where there are several."""
     _used: dict[Key, list[Decimal]] = attrs.field(factory=dict)
     """Quantities in and out: seconds, characters or tokens."""
     note: Callable[[str, Mapping[str, Any]], object] | None = None
@@ -140,6 +142,12 @@ class Meter:
         if self.note is not None:
             tokens = {"prompt": prompt, "completion": completion}
             self.note("usage.llm", {"provider": provider, "model": model, **tokens})
+
+    def heard(self, settings: SttSettings, duration: float) -> None:
+        """Add what each engine listened to, all of the call where nobody counted; the agent's model is its first's."""
+        first = settings.providers[0]
+        for who, seconds in (self.listened or {first: duration}).items():
+            self.stt(who, seconds, settings.model if who == first else None)
 
     def thought(self, settings: LlmSettings, usage: Usage) -> None:
         """Add an answer's tokens to whoever gave it; the agent's model is its first engine's."""

@@ -122,7 +122,7 @@ def _meter(call: Call, agent: AgentConfig, conversation: Conversation | None, du
     meter = conversation.used if conversation is not None else Meter()
     meter.transport(call.direction if call.direction is Direction.WEB else "carrier", duration)
     if conversation is not None:
-        meter.stt(agent.stt.providers[0], duration, agent.stt.model)
+        meter.heard(agent.stt, duration)
     return meter
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import msgspec
 import trio
 
 from invorto.model.agent import AgentConfig, ToolDefinition
+from invorto.model.pii import Redactor
 from invorto.realtime.builtins import built_in, use_built_in
 from invorto.realtime.protocol import ToolCallMessage, ToolResult
 from invorto.realtime.summary import ToolUse
@@ -23,6 +25,9 @@ from invorto.tools.requests import BUILT_IN, ToolFailed, turn_key
 from invorto.tools.runner import Outcome
 from invorto.tools.schemas import value_faults
 
+_NUMBERS: Final = Redactor(frozenset({"card", "aadhaar", "pan"}))
+_NUMBER: Final = re.compile(rb"\d{4}")
+"""Nothing to be taken out is without one."""
 BUDGET: Final = 0.8
 """Seconds of a turn that a tool which is elsewhere may take; then the agent goes on, and the answer comes later."""
 LATER: Final = msgspec.json.encode({
@@ -77,7 +82,7 @@ class Toolbox:
         failed, status = None, None
         try:
             outcome = await self._run(call, agent, turn)
-            result, status = outcome.data, outcome.status
+            result, status = self._filtered(outcome.data, agent), outcome.status
         except (ToolFailed, trio.TooSlowError) as error:
             failed = str(error) or "the tool did not answer in time"
             status = error.status if isinstance(error, ToolFailed) else None
@@ -96,6 +101,12 @@ class Toolbox:
             "agent.tool_call", {**outcome_told, "args": dict(call.args), "succeeded": failed is None}
         )  # fmt: skip
         return result.decode()
+
+    def _filtered(self, data: bytes, agent: AgentConfig) -> bytes:
+        """Take out what no conversation needs, numbers of cards and identities, where an agent's redaction is on."""
+        if not agent.redaction.enabled or not _NUMBER.search(data):
+            return data
+        return msgspec.json.encode(_NUMBERS.value(msgspec.json.decode(data), ()))
 
     def answered(self, result: ToolResult) -> bool:
         """Take in a client's answer; False where none is owed under that id."""

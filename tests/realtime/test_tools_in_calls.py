@@ -47,6 +47,7 @@ class Elsewhere:
 
     seconds: float = 0.0
     fails: str | None = None
+    says: bytes = b'{"booked":true}'
     slow: float = 0.0
     asked: list[tuple[str, Mapping[str, Any], str | None]] = attrs.field(factory=list)
     over: int = 0
@@ -70,7 +71,7 @@ class Elsewhere:
         self.over += 1
         if self.fails is not None:
             raise ToolFailed(self.fails, 503)
-        return Outcome(b'{"booked":true}', 200)
+        return Outcome(self.says, 200)
 
 
 def calling(name: str = "book", **more: Any) -> list[Any]:
@@ -156,6 +157,19 @@ async def test_a_tool_that_fails_is_told_to_the_model(autojump_clock) -> None:
     (told,) = (event.payload for event in stage.books.events if event.kind == "tool.failed")
     assert (told["error"], told["status"]) == ("it is down", 503)
     assert stage.record.reason is EndReason.HANGUP
+
+
+@pytest.mark.parametrize("redact", [True, False])
+async def test_numbers_of_cards_stay_out_of_the_model(redact: bool, autojump_clock) -> None:
+    """What no conversation needs is taken out of answers, where redaction is on; a telephone number stays."""
+    says = b'{"card":"4111 1111 1111 1111","phone":"+91 98765 43210","text":"pan ABCPK1234L"}'
+    mind = Mind(replies=calling())
+    document = DOCUMENT | {"redaction": {"enabled": redact}}
+    async with open_stage(document, mind._script, llm=mind, equipping=Elsewhere(says=says)) as stage:
+        await one_turn(stage)
+    assert ("4111" in mind.last[-1].text) != redact
+    assert ("ABCPK1234L" in mind.last[-1].text) != redact
+    assert "98765" in mind.last[-1].text
 
 
 async def test_a_call_that_ends_ends_its_tools(autojump_clock) -> None:

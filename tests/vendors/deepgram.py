@@ -28,6 +28,8 @@ class FakeDeepgram:
     url: str = ""
     fault: Fault = "none"
     heard: tuple[str, ...] = HEARD
+    mute: bool = False
+    """Whether it hears, and does not speak."""
     silent: bool = False
     """Whether it answers no ``Finalize``, as the real one where it heard nothing."""
     listening: list[dict[str, list[str]]] = attrs.field(factory=list)
@@ -44,10 +46,13 @@ class FakeDeepgram:
         if self.fault == "stall":
             await trio.sleep_forever()
         key = dict(request.headers).get(b"authorization")
-        if self.fault in STATUSES or key not in {f"Token {KEY}".encode(), f"token {KEY}".encode()}:
+        mute = self.mute and request.path.startswith("/v1/speak")
+        if mute or self.fault in STATUSES or key not in {f"Token {KEY}".encode(), f"token {KEY}".encode()}:
             body = json.dumps({"err_code": "INVALID_AUTH", "err_msg": "Invalid credentials.", "request_id": "r"})
             headers = [(b"content-type", b"application/json"), (b"retry-after", b"7"), (b"dg-error", b"no")]
-            await request.reject(STATUSES.get(self.fault, 401), extra_headers=headers, body=body.encode())
+            await request.reject(
+                STATUSES.get(self.fault, 503 if mute else 401), extra_headers=headers, body=body.encode()
+            )
             return
         parts = urlsplit(request.path)
         query = parse_qs(parts.query)

@@ -18,7 +18,7 @@ WORDS = "Certainly, the clinic opens at nine."
 
 @attrs.define
 class FakeOpenAi:
-    """Answers with *words*, and calls *tools*; what was asked is kept."""
+    """Answers with *words*, and calls *tools* for a user; what was asked is kept."""
 
     url: str = ""
     fault: Fault = "none"
@@ -76,12 +76,13 @@ class FakeOpenAi:
         yield chunk({"role": "assistant", "content": ""})
         for word in self.words.split(" "):
             yield chunk({"content": word + " "})
-        for index, (name, args) in enumerate(self.tools):
+        tools = self.tools if body["messages"][-1]["role"] == "user" else []
+        for index, (name, args) in enumerate(tools):
             call = {"index": index, "id": f"call_{index}", "type": "function"}
             yield chunk({"tool_calls": [call | {"function": {"name": name, "arguments": ""}}]})
             for at in range(0, len(args), 5):
                 yield chunk({"tool_calls": [{"index": index, "function": {"arguments": args[at : at + 5]}}]})
-        yield chunk({}, "tool_calls" if self.tools else "stop")
+        yield chunk({}, "tool_calls" if tools else "stop")
         if (body.get("stream_options") or {}).get("include_usage"):
             usage = {"prompt_tokens": 20, "completion_tokens": 8, "total_tokens": 28}
             yield head | {"choices": [], "usage": usage}
