@@ -16,7 +16,6 @@ from invorto.api.deps import ApiDeps, Part
 from invorto.api.hypercorn import HttpServer
 from invorto.config import Config
 from invorto.errors import StoreUnavailable, UsageError
-from invorto.model.agent import AgentConfig
 from invorto.model.agent_document import installation
 from invorto.model.ids import new_id
 from invorto.observability.metrics import Metrics
@@ -37,7 +36,7 @@ from invorto.realtime.reconciler import Reconciler
 from invorto.realtime.recording import Recorder, recordings_folder
 from invorto.realtime.revoking import Holds
 from invorto.realtime.switchboard import LeasedOwners, Switchboard
-from invorto.realtime.voices import Voices, choose_voices
+from invorto.realtime.voices import choose_voices
 from invorto.restarts import restarted
 from invorto.speech.cache import SpeechCache
 from invorto.speech.opening import Progress, silent
@@ -239,7 +238,7 @@ class _Ground:
             ledger=self.ledger,
             timeline=self.timeline,
             recorder=self.recorder,
-            voices=self._voices,
+            voices=partial(choose_voices, engines=self.engines, spoken=self.spoken),
             wall=time.time,
             measures=self.metrics,
             prewarm=prewarm if talk.tts_prewarm else None,
@@ -256,9 +255,6 @@ class _Ground:
                 "states": talk.emotion_state_enabled,
             },
         )
-
-    async def _voices(self, agent: AgentConfig) -> Voices:
-        return await choose_voices(agent, self.engines, self.spoken)
 
     def _api(self, health: Readiness, switchboard: Switchboard, leases: Leases) -> ApiDeps:
         return ApiDeps(
