@@ -341,6 +341,25 @@ def _full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
+async def test_facts_with_nowhere_to_go_keep_their_order(
+    *, autojump_clock, ledger: Ledger, books: Books, spool: Spool, monkeypatch
+):
+    """With PostgreSQL away and the disk full facts wait in memory, in their order, and PostgreSQL alone is enough."""
+    books.away, books.slow = True, 0.5
+    monkeypatch.setattr(spool, "_put", _full)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledger.run)
+        ledger.note("c_1", "t_1", fact("evt_1"))
+        await trio.sleep(0.3)  # it is being tried
+        ledger.note("c_1", "t_1", fact("evt_2"))
+        await trio.sleep(20)
+        books.away = False
+        await trio.sleep(5)
+        assert books.written == ["evt_1", "evt_2"]
+        assert (ledger.behind, ledger.lost) == (0, 0)
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_is_lost_is_counted_and_named(
     autojump_clock, ledger: Ledger, books: Books, spool: Spool, monkeypatch
 ):
@@ -470,6 +489,25 @@ async def test_two_processes_share_a_folder(autojump_clock, books: Books, spool:
     assert len(books.written) == 60
     assert len(set(books.written)) == 60
     assert await spool.names() == []
+
+
+async def test_what_another_process_wrote_is_owed_no_more(
+    autojump_clock, ledger: Ledger, books: Books, spool: Spool, tmp_path
+):
+    """A process whose facts on disk were written by another goes back to writing without the disk."""
+    books.away = True
+    ledger.note("c_1", "t_1", fact("evt_1"))
+    await ledger.finish(over("c_1"))
+    books.away = False
+    await run_for(Ledger(books.write, books.note, Spool(tmp_path / "spool", threads=False)), 5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledger.run)
+        await ledger.finish(over("c_2"))
+        await trio.sleep(20)
+        await ledger.finish(over("c_3"))
+        assert await spool.names() == []
+        assert books.written == ["evt_1", "end c_1", "end c_2", "end c_3"]
+        nursery.cancel_scope.cancel()
 
 
 # -- on PostgreSQL --------------------------------------------------------------------------------

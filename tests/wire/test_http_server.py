@@ -118,6 +118,13 @@ async def test_connection_close_closes():
         assert time.monotonic() - began < 1
 
 
+async def test_a_client_that_never_closes_is_let_go_of():
+    """Whoever keeps its side open after the last answer costs nothing a moment later."""
+    async with http_door(HttpPatience(linger=0.1)) as (door, server), await door.knock(CLOSE) as stream:
+        assert SMALL in await until_end(stream)
+        await settled(server)
+
+
 async def test_a_client_that_goes_leaves_nothing():
     """When a client closes an idle connection, its task and descriptor are gone at once."""
     async with http_door() as (door, server):
