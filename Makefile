@@ -48,5 +48,5 @@ licences: python ## write the table of docs/licences.md from what is installed
 	@$(PY) -m ops.guards.licences --write
 
 clean: ## remove the environment, caches and builds; `invorto dev`'s data stays
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache htmlcov dist build .coverage*
+	rm -rf sdk/js/dist sdk/js/node_modules .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache htmlcov dist build .coverage*
 	find . -name __pycache__ -type d -not -path './node_modules/*' -exec rm -rf {} +
