@@ -1,4 +1,4 @@
-"""What the process stands on: opened once, in order, passed down, and closed in reverse."""
+"""What the process stands on: opened in order, passed down, closed in reverse; long, since it is the one list."""
 
 from __future__ import annotations
 
@@ -194,6 +194,7 @@ class _Ground:
         capacity = make_capacity(self.config, self.database, leases, self.live, self.metrics)
         owners, post = LeasedOwners(self.database, leases), ControlPost(self.redis)
         switchboard = Switchboard(node_id=node_id, live=self.live, owners=owners, post=post)
+        api = self._api(health, switchboard, leases)
         analyst = make_analyst(self.database, self.engines)
         return Resources(
             config=self.config,
@@ -223,7 +224,7 @@ class _Ground:
             analyst=analyst,
             porter=Porter.of(self.config, self.database),
             control=ControlDesk(self.redis, node_id, switchboard.answer),
-            http=HttpServer(make_app(self._api(health, switchboard, leases))),
+            http=HttpServer(make_app(api), stopping=api.stopping),
             health=health,
             holds=Holds(partial(keys.revoked_among, self.database)),
             dispatcher=make_dispatcher(self.config, self.database, node_id, self.metrics),

@@ -65,7 +65,8 @@ class _Signal(EventWrapper):
 class HttpServer:
     """Serves one ASGI application on whatever streams it is called with."""
 
-    def __init__(self, app: Any, patience: HttpPatience | None = None) -> None:
+    def __init__(self, app: Any, patience: HttpPatience | None = None, stopping: trio.Event | None = None) -> None:
+        self.stopping = trio.Event() if stopping is None else stopping
         self.app = ASGIWrapper(cast("Any", contained(app)))
         self.patience = patience or HttpPatience()
         self.context = WorkerContext(None)
@@ -100,6 +101,7 @@ class HttpServer:
     def drain(self) -> None:
         """Close idle connections now and all others after the answer they are at; new ones get one answer each."""
         self._drained.give()
+        self.stopping.set()
         for connection in self.connections:
             connection.close_if_idle()
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import attrs
+from quart import Response, request
+from quart.wrappers.response import ResponseBody
+from quart_trio.wrappers import TrioResponse
 
 from invorto.api.auth import Caller, Gate
 from invorto.api.deps import ApiDeps
-from invorto.api.routing import Routes
-from invorto.errors import Fault, StoreUnavailable
+from invorto.api.event_stream import EventStream, Kept, Watched
+from invorto.api.routing import JSON, Routes
+from invorto.errors import Fault, LimitReached, StoreUnavailable
 from invorto.model import rules
 from invorto.model.call import Call
 from invorto.model.event_ids import event_key
 from invorto.model.record import TimelineEvent
 from invorto.plain import invalid
 from invorto.storage import calls
+from invorto.storage.timeline import FOLLOWERS
 
+_STREAM = {"Content-Type": "text/event-stream"}
 _HIGHEST = 2**63 - 1
 """What PostgreSQL can compare; the ids of events are below it for the next 292 million years."""
 
@@ -83,13 +89,45 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     routes = Routes("timelines", gate, "/v1/calls")
     settings = deps.config.timeline
 
-    @routes.get("/<call_id>/timeline", needs="analyst")
-    async def read(caller: Caller, call_id: str, query: TimelineQuery) -> TimelineAnswer:
-        """Read what happened in a call, while it lives and after."""
+    async def stream(caller: Caller, call: Call, query: TimelineQuery) -> Response:
+        after = request.headers.get("Last-Event-ID", "").strip() or query.after
+        if after is not None:
+            event_key(after, "$.after")
+        reader = _Reader(deps, call, query.kind)
+        body: ResponseBody
+        if call.status.terminal:
+            if after is not None and not await reader.read(after, None, 1):
+                return TrioResponse(b"", 204)  # all was told: a browser asks no more after this
+            body = Kept(lambda cursor: reader.read(cursor or "0-0", None, settings.max_count), after)
+        elif deps.timeline.crowded:
+            raise LimitReached("rate", FOLLOWERS, FOLLOWERS, 5.0)
+        else:
+
+            async def over() -> bool:
+                return (await calls.get(deps.database, caller.tenant_id, call.id)).status.terminal
+
+            watched = Watched(call_id=call.id, after=after, kinds=frozenset(query.kind))
+            body = EventStream(deps.timeline, watched, over=over, stopping=deps.stopping)
+        response = TrioResponse(body, 200, {**_STREAM, "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        response.timeout = None  # it lasts as long as the call
+        return response
+
+    @routes.get(
+        "/<call_id>/timeline", needs="analyst", gives=TimelineAnswer, kinds=[JSON, "text/event-stream"], also=[204]
+    )
+    async def read(caller: Caller, call_id: str, query: TimelineQuery) -> TimelineAnswer | Response:
+        """
+        Read what happened in a call, while it lives and after.
+
+        With `Accept: text/event-stream` it goes on until the call is over; `Last-Event-ID` goes on where it broke off.
+        """
         keys = [event_key(text, path) for text, path in ((query.after, "$.after"), (query.before, "$.before")) if text]
         if len(keys) == 2 and keys[0] >= keys[1]:
             raise invalid([Fault("$.before", "must come after `after`")])
-        reader = _Reader(deps, await calls.get(deps.database, caller.tenant_id, call_id), query.kind)
+        call = await calls.get(deps.database, caller.tenant_id, call_id)
+        if request.accept_mimetypes.best_match([JSON, _STREAM["Content-Type"]], JSON) != JSON:
+            return await stream(caller, call, query)
+        reader = _Reader(deps, call, query.kind)
         most = min(query.count or settings.default_count, settings.max_count)
         page = await reader.read(query.after, query.before, most)
         following = None

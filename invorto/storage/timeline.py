@@ -76,6 +76,11 @@ class Timeline:
         """How many writes wait."""
         return len(self._backlog)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether as many follow timelines as may."""
+        return self._followers.available_tokens < 1
+
     def append(self, call_id: str, event: TimelineEvent) -> None:
         """
         Put *event* at the end of a call's timeline, without waiting.
