@@ -40,6 +40,8 @@ LONGEST_FRAME = 0.2
 """Seconds of audio in one frame or message."""
 AUDIO_RATE = 2.0
 """Seconds of audio taken a second."""
+SHORTEST_FRAME = 0.0025
+"""Seconds that a frame counts for at least: what shorter ones cost is their number, not their sound."""
 AUDIO_BURST = 5.0
 """Seconds of audio taken at once: what a phone sends when its network comes back."""
 LEAD = 0.2
@@ -196,7 +198,7 @@ class WebLine:
             self._complain("bad_message", f"audio must come in frames of {LONGEST_FRAME * 1000:g} ms at most", now)
         else:
             self.begun = True
-            return self._audio.take(count, now)
+            return self._audio.take(max(count, SHORTEST_FRAME * self.rate), now)
         return False
 
     def _read(self, text: str, now: float) -> Samples | ClientMessage | None:
