@@ -15,13 +15,14 @@ from invorto.api.routing import Routes
 from invorto.api.schema import Mode, Schema, Schemas
 from invorto.convert import structure
 from invorto.errors import Fault, Invalid, NotFound
-from invorto.model.agent import Agent, AgentConfig, AgentStatus, LlmSettings, TtsSettings
+from invorto.model.agent import Agent, AgentConfig, AgentStatus, LlmSettings, ToolDefinition, TtsSettings
 from invorto.model.agent_document import FLAT, Document, check, merge, origin, tidy
 from invorto.model.rules import between, every, match, text
 from invorto.plain import below, faults_of, invalid
 from invorto.realtime.endpointing import wait_function
 from invorto.storage import agents
 from invorto.storage.agents import AgentVersion
+from invorto.tools.requests import definition_faults
 
 _BESIDE = frozenset({"name", "status", "config"})
 """What stands beside an agent's configuration."""
@@ -178,6 +179,13 @@ class RollbackBody:
     version: int = attrs.field(validator=between(1, 2**31 - 1))
 
 
+def _tools(config: AgentConfig) -> Iterable[Fault]:
+    """Say what is wrong with tools that stand in the agent itself."""
+    for place, tool in enumerate(config.tools):
+        if isinstance(tool, ToolDefinition):
+            yield from below("tools", below(place, definition_faults(tool)))
+
+
 def _arithmetic(config: AgentConfig) -> Iterable[Fault]:
     """Say what is wrong with a ``waitFunction``, before it has to be used in a call."""
     try:
@@ -194,7 +202,7 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     def hold(document: Document, written: Written) -> None:
         faults = list(written.faults)
         try:
-            check(document, deps.defaults, engines=deps.engines, rules=[_arithmetic])
+            check(document, deps.defaults, engines=deps.engines, rules=[_arithmetic, _tools])
         except Invalid as error:
             faults += written.place(error.faults)
         if faults:
@@ -276,7 +284,7 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
             caller.tenant_id,
             agent_id,
             body.version,
-            check=lambda document: check(document, deps.defaults, engines=deps.engines, rules=[_arithmetic]),
+            check=lambda document: check(document, deps.defaults, engines=deps.engines, rules=[_arithmetic, _tools]),
         )
         return AgentAnswer.of(changed)
 

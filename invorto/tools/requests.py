@@ -82,8 +82,8 @@ def allowed_host(host: str, hosts: Collection[str]) -> bool:
     return any(host == one.lower() or (one.startswith("*.") and host.endswith(one[1:].lower())) for one in hosts)
 
 
-def tool_faults(tool: ToolDefinition, rules: AddressRules, hosts: Collection[str]) -> list[Fault]:
-    """Say what is wrong with a definition before it is kept; names are not resolved."""
+def definition_faults(tool: ToolDefinition) -> list[Fault]:
+    """Say what is wrong with a definition, wherever it may go."""
     faults = [Fault(f"$.inputSchema{fault.path[1:]}", fault.message) for fault in schema_faults(tool.input_schema)]
     faults += [
         Fault(f"$.outputSchema{fault.path[1:]}", fault.message) for fault in schema_faults(tool.output_schema or {})
@@ -91,7 +91,6 @@ def tool_faults(tool: ToolDefinition, rules: AddressRules, hosts: Collection[str
     if tool.name in BUILT_IN:
         faults.append(Fault("$.name", "is a built-in tool's"))
     if tool.url is not None:
-        faults += [Fault("$.url", sentence) for sentence in url_faults(tool.url, rules, hosts)]
         known = tool.input_schema.get("properties")
         for name in PLACE.findall(tool.url):
             if isinstance(known, Mapping) and name not in known:
@@ -99,6 +98,12 @@ def tool_faults(tool: ToolDefinition, rules: AddressRules, hosts: Collection[str
     elif tool.type == "mcp":
         faults.append(Fault("$.url", "required field missing"))
     return faults
+
+
+def tool_faults(tool: ToolDefinition, rules: AddressRules, hosts: Collection[str]) -> list[Fault]:
+    """Say what is wrong with a definition before it is kept; names are not resolved."""
+    sentences = url_faults(tool.url, rules, hosts) if tool.url is not None else []
+    return definition_faults(tool) + [Fault("$.url", sentence) for sentence in sentences]
 
 
 def url_faults(url: str, rules: AddressRules, hosts: Collection[str]) -> list[str]:

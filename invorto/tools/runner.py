@@ -95,6 +95,8 @@ class ToolRunner:
                     return await self._once(tool, args, request)
             except trio.TooSlowError:
                 failure = ToolFailed(f"it did not answer within {tool.timeout_ms / 1000:g} s")
+                if tool.type == "mcp":  # it knows no idempotency keys: it may be doing it
+                    break
             except OutgoingFailed as error:
                 failure = ToolFailed(f"it cannot be reached ({error.reason})")
             except Invalid as error:

@@ -237,3 +237,22 @@ async def test_empty_parameters_count_as_absent(world: World) -> None:
     """A form that sends all its fields, empty ones too, gets the list."""
     await world.agent()
     assert (await world.ask("GET", "/v1/agents?page=&limit=&search=&status=&sortBy=&sortOrder=")).status == 200
+
+
+async def test_tools_in_an_agent_are_looked_at(world: World) -> None:
+    """A schema that is none, a built-in tool's name, a placeholder of nothing: each is told where it stands."""
+    tools = [
+        "weather",
+        {"name": "a", "inputSchema": {"type": "text"}},
+        {"name": "end_call"},
+        {"name": "b", "url": "https://api.example.com/{day}", "inputSchema": {"properties": {}}},
+        {"name": "c", "type": "mcp"},
+    ]
+    refused = await world.ask("POST", "/v1/agents", {"name": "Desk", "tools": tools})
+    assert refused.status == 422
+    assert [path for path, _ in refused.faults] == [
+        "$.tools[1].inputSchema.type",
+        "$.tools[2].name",
+        "$.tools[3].url",
+        "$.tools[4].url",
+    ]

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 import trio
@@ -71,6 +72,8 @@ async def test_the_sdk_s_server(arguments: tuple[str, ...]) -> None:
 class Odd:
     """A server of tools that does what a test says."""
 
+    hangs = False
+
     def __init__(self, **does: Any) -> None:
         self.does, self.asked = does, list[str]()
 
@@ -85,6 +88,8 @@ class Odd:
             await exchange.answer(202, b"")
         elif self.does.get("forgets") and exchange.headers["mcp-session-id"] != f"s{self.does['forgets']}":
             await exchange.answer(404, {"error": "no session"})
+        elif self.hangs:
+            await trio.sleep_forever()
         elif "raw" in self.does:
             await exchange.begin(200, self.does.get("kind", "application/json"))
             await exchange.send(self.does["raw"])
@@ -115,6 +120,16 @@ async def test_servers_that_misbehave(does: dict[str, Any], says: str) -> None:
     async with open_web(Odd(**does).serve) as url, open_tools(HOME) as runner:
         with trio.fail_after(10), pytest.raises(ToolFailed, match=says):
             await runner.run(remote(url, "book"), {}, ACCESS)
+
+
+async def test_a_tool_that_may_have_been_done_is_not_called_again() -> None:
+    """MCP has no idempotency keys: who does not answer in time is asked once."""
+    odd = Odd()
+    odd.hangs = True
+    async with open_web(odd.serve) as url, open_tools(HOME) as runner:
+        with pytest.raises(ToolFailed, match="did not answer within"):
+            await runner.run(attrs.evolve(remote(url, "book"), timeout_ms=300), {}, ACCESS)
+    assert odd.asked.count("tools/call") == 1
 
 
 async def test_a_session_that_was_forgotten_is_opened_again() -> None:
