@@ -13,9 +13,9 @@ import standardwebhooks
 import svix.webhooks
 from hypothesis import given
 from hypothesis import strategies as st
-from invorto_sdk.webhooks import WebhookError, authenticate, verify
 
 from invorto.webhooks import signing
+from invorto_sdk.webhooks import WebhookError, authenticate, verify
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "webhooks" / "vectors.json").read_text("utf-8")
@@ -102,7 +102,10 @@ def test_a_body_that_was_parsed_is_refused() -> None:
         verify(parsed, vector["headers"], vector["secret"], now=vector["now"])
 
 
-@given(st.binary(max_size=60), st.dictionaries(st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]), st.text()))
+@given(
+    st.binary(max_size=60),
+    st.dictionaries(st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]), st.text()),
+)
 def test_nothing_but_a_refusal(body: bytes, headers: dict[str, str]) -> None:
     """Whatever strangers send, it raises nothing but `WebhookError`."""
     with pytest.raises(WebhookError):
