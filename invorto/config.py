@@ -480,6 +480,11 @@ class Observing:
         "LOG_LEVEL", default="info", parse=one_of("debug", "info", "warning", "error"), meaning="least level logged"
     )
     log_format: str = setting("LOG_FORMAT", default="json", parse=one_of("json", "console"), meaning="json or console")
+    otlp_endpoint: str | None = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", parse=maybe(url("http", "https")),
+        meaning="base URL of an OpenTelemetry collector (OTLP/HTTP) that gets spans of requests and turns",
+    )  # fmt: skip
+    service_name: str = setting("OTEL_SERVICE_NAME", default="invorto", meaning="what spans call this service")
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import trio
 
+import invorto
 from invorto.api.app import make_app
 from invorto.api.deps import ApiDeps, Part
 from invorto.api.hypercorn import HttpServer
@@ -20,6 +21,8 @@ from invorto.model.agent_document import installation
 from invorto.model.ids import new_id
 from invorto.observability.metrics import Metrics
 from invorto.observability.pulse import Pulse
+from invorto.observability.traces import Spans
+from invorto.outgoing.traces import export
 from invorto.realtime.analyst import Analyst, make_analyst
 from invorto.realtime.book import StoredBook
 from invorto.realtime.call import House
@@ -97,6 +100,7 @@ class Resources:
     def services(self) -> Mapping[str, Any]:
         """Name what runs in the back, in the order of starting; what is written to stops after what writes."""
         return {
+            **self._traces(),
             "pulse": self.pulse.run,
             "timeline": self.timeline.run,
             "ledger": self.ledger.run,
@@ -110,6 +114,17 @@ class Resources:
             "control": self.control.run,
             "analyst": partial(restarted, "analyst", self.analyst.run),
         }
+
+    def _traces(self) -> Mapping[str, Any]:
+        endpoint, spans = self.config.observing.otlp_endpoint, self.metrics.spans
+        if endpoint is None or spans is None:
+            return {}
+        resource = {
+            "service.name": self.config.observing.service_name,
+            "service.version": invorto.__version__,
+            "service.instance.id": self.node_id,
+        }
+        return {"traces": partial(restarted, "traces", partial(export, endpoint, spans, resource))}
 
     def reception(self, calls: trio.Nursery) -> Reception:
         """Make the handler of voice sockets, whose calls live in *calls*."""
@@ -145,6 +160,7 @@ async def open_resources(config: Config, progress: Progress = silent) -> AsyncGe
         engines = await stack.enter_async_context(open_engines(configured(config), config, progress))
         write, note = partial(ledger_rows.write, database), partial(ledger_rows.note, database)
         metrics = Metrics()
+        metrics.spans = Spans() if config.observing.otlp_endpoint else None
         ground = _Ground(
             config=config,
             database=database,
@@ -264,6 +280,7 @@ class _Ground:
             timeline=self.timeline,
             recordings=self.recorder.folder,
             metrics=self.metrics.registry,
+            spans=self.metrics.spans,
             rates=Rates(self.redis, self.config.rates.window_ms / 1000, self.metrics.rate_unchecked),
             parts=(
                 Part(name="postgres", probe=self._postgres, needed=True),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import prometheus_client
 import structlog
 import trio
-from quart import Response, request
+from quart import Response, g, request
 from quart.wrappers.response import DataBody
 from quart_trio import QuartTrio
 
@@ -43,6 +44,7 @@ from invorto.api.counted import sign as sign_standing
 from invorto.api.deps import ApiDeps
 from invorto.api.problems import BadRequest, problem_answer
 from invorto.errors import Forbidden, NotFound
+from invorto.observability.traces import Span, parent_of
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +117,8 @@ def _frame(app: QuartTrio, deps: ApiDeps, gate: Gate) -> None:
 
     @app.before_request
     async def look() -> Response | None:
+        g.began = time.time_ns()
+        structlog.contextvars.bind_contextvars(request_id=request_id())
         _readable()
         if not request.path.startswith(_FOR_ALL) and not gate.proxies.allows(gate.client(request)):
             raise Forbidden("this address may not ask here")
@@ -134,11 +138,35 @@ def _frame(app: QuartTrio, deps: ApiDeps, gate: Gate) -> None:
         response.headers["X-Content-Type-Options"] = "nosniff"
         sign_standing(response)
         cors.sign(request, response)
+        if deps.spans is not None and "began" in g:
+            deps.spans.add(_span(method, route, response.status_code))
         if request.method == "HEAD":  # its length is told, it is not read
             response.response = DataBody(b"")
         if not request.path.startswith(_QUIET):
-            log.info("http_request", method=method, path=route, status=response.status_code, request_id=request_id())
+            log.info("http_request", method=method, path=route, status=response.status_code)
         return response
+
+
+def _span(method: str, route: str, status: int) -> Span:
+    """Make the span of the request that was served just now."""
+    trace_id, parent = parent_of(request.headers.get("Traceparent"))
+    known = structlog.contextvars.get_contextvars()
+    return Span(
+        name=f"{method} {route}",
+        trace_id=trace_id,
+        parent=parent,
+        kind="server",
+        began=g.began,
+        ended=time.time_ns(),
+        failed=status >= 500,
+        attributes={
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+            "invorto.request_id": request_id(),
+            "invorto.tenant_id": str(known.get("tenant_id", "")),
+        },
+    )
 
 
 def _readable() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol, Self
 
 import attrs
+import structlog
 import trio
 from quart import Request
 
@@ -123,6 +124,7 @@ class Gate:
     async def admit(self, asked: Request, role: KeyRole, names: Mapping[str, str] | None = None) -> Caller:
         """Tell who asks, if they may what needs *role*, at the place of these *names*; `Unauthorized`, `Forbidden`."""
         caller = await self.caller(asked)
+        structlog.contextvars.bind_contextvars(tenant_id=caller.tenant_id, actor=caller.actor)
         if not caller.outranks(role):
             raise Forbidden(f"this needs a key of the role {role}; yours is {caller.role}")
         for bound, name in ((caller.call_id, "call_id"), (caller.agent_id, "agent_id")):

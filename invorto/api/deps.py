@@ -15,6 +15,7 @@ from invorto.config import Config
 from invorto.model.agent import Agent
 from invorto.model.agent_document import Document, installation
 from invorto.model.call import Call
+from invorto.observability.traces import Spans
 from invorto.outgoing.client import Resolve, resolve
 from invorto.realtime.switchboard import Switchboard
 from invorto.storage.leases import Leases
@@ -63,6 +64,8 @@ class ApiDeps:
     recordings: Path
     """The folder below which recordings are kept."""
     metrics: CollectorRegistry
+    spans: Spans | None = None
+    """Where requests are told; None: nobody wants them."""
     rates: Rates | None = None
     """Counts requests over all nodes; None: nobody does."""
     parts: tuple[Part, ...] = ()

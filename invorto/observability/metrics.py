@@ -17,6 +17,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from invorto.observability.capacity import CapacityMetrics
+from invorto.observability.traces import Spans
 
 prometheus_client.disable_created_metrics()  # a second series for each, which nobody reads
 
@@ -97,6 +98,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.spans: Spans | None = None
+        """Where turns are told too; None: nobody wants them."""
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -170,6 +173,16 @@ class Metrics:
         ):
             if value is not None:
                 histogram.observe(value)
+        if self.spans is not None and times.voice_to_voice_ms is not None:
+            self.spans.turn(
+                times.voice_to_voice_ms,
+                {
+                    "eou_ms": times.eou_ms,
+                    "stt_ms": times.stt_ms,
+                    "llm_first_token_ms": times.llm_first_token_ms,
+                    "tts_first_chunk_ms": times.tts_first_chunk_ms,
+                },
+            )
 
     def first_partial(self, seconds: float) -> None:
         """Count how long the first partial words of an utterance took."""

@@ -122,8 +122,9 @@ def smallest(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Any:
         case _ if schema.get("format") == "date-time":
             return "2026-03-01T09:30:00Z"
         case _:
-            return SAMPLES.get(schema.get("pattern", ""), "x" * max(1, schema.get("minLength", 1)))
+            plain = "x" * max(1, schema.get("minLength", 1))
+            return next((one for one in (plain, *SAMPLES) if re.search(schema.get("pattern", ""), one)), plain)
 
 
-SAMPLES: dict[str, str] = {}
-"""A text for each pattern that a required field has."""
+SAMPLES = ("1", "+14155550100", "https://example.com/x")
+"""Texts of which one fits each pattern that a required field has."""
