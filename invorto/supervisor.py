@@ -184,14 +184,15 @@ async def supervise(
                     front.start_soon(ready, resources, addresses, stop)
                 await stop.asked.wait()
                 await _drain(resources, resources.config.limits.drain_timeout, stop)
+                grace = trio.current_time() + HTTP_GRACE
+                resources.dispatcher.hush()
                 async with trio.open_nursery() as last:
                     resources.http.drain()
                     last.start_soon(_wait, resources.http.wait_idle, HTTP_GRACE, stop.cut)
-                    if "webhooks" in parts:
-                        last.start_soon(_wait, resources.dispatcher.finish, HTTP_GRACE, stop.cut)
                     await _say_goodbye(resources.live, stop)
                     calls.cancel_scope.cancel()
             front.cancel_scope.cancel()
+        await _wait(resources.dispatcher.finish, max(0.0, grace - trio.current_time()), stop.cut)
         for service in reversed(services):
             await service.end()
         back.cancel_scope.cancel()

@@ -124,10 +124,14 @@ class Dispatcher:
             self._idle = None
         raise AssertionError  # pragma: no cover
 
-    async def finish(self) -> None:
-        """Claim no more, and return when nothing is in flight; `run` waits for its end."""
+    def hush(self) -> None:
+        """Claim no more."""
         self._finishing = True
         self.wake()
+
+    async def finish(self) -> None:
+        """Claim no more, and return when nothing is in flight; `run` waits for its end."""
+        self.hush()
         if self._idle is not None:
             await self._idle.wait()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+from collections import Counter
 from pathlib import Path
 
 import trio
 
 from invorto.observability.metrics import Metrics
+from invorto.storage.postgres import Database
 from tests.journeys.house import BINARY, open_client, open_server, settings, speech
-from tests.webhooks.house import HOME, SECRET
-from tests.webhooks.receiver import Message, open_receiver
+from tests.journeys.processes import running
+from tests.webhooks.house import HOME, SECRET, a_receivers_endpoint, deliveries
+from tests.webhooks.nouns import facts
+from tests.webhooks.receiver import OK, Message, open_receiver, silently
 
 
 def shown(metrics: Metrics, name: str) -> float:
@@ -70,3 +75,33 @@ async def test_without_its_part_nothing_is_delivered(
         async with open_server(environ, webhooks=True) as server:
             await receiver.until(3)
         assert server.resources.dispatcher.held == 0
+
+
+async def test_sigterm_with_webhooks_in_flight(
+    database: Database, postgres_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """A process that is told to stop finishes what is answered in time, hands back the rest, and exits 0 at once."""
+
+    async def slowly(_: Message, stream: trio.abc.Stream) -> None:
+        await trio.sleep(0.5)
+        await stream.send_all(OK)
+
+    environ = settings(postgres_url, redis_url, tmp_path / "data", LOG_LEVEL="info", DRAIN_TIMEOUT="1", **HOME)
+    async with open_receiver(slowly) as slow, open_receiver(silently) as dead:
+        for receiver in (slow, dead):
+            await a_receivers_endpoint(database, receiver.url)
+        async with running("serve", "--only", "api,webhooks", folder=tmp_path, environ=environ) as process:
+            await process.port()
+            await facts(database, 5)
+            await slow.until(5)
+            await dead.until(5)
+            began = trio.current_time()
+            process.tell(signal.SIGTERM)
+            assert await process.ended(10) == 0
+            assert trio.current_time() - began < 6.5
+            assert not process.complaints()
+    assert len(slow.messages) == 5
+    rows = Counter(row.status for row in await deliveries(database))
+    assert rows == {"delivered": 5, "pending": 5}
+    async with database._system() as work:
+        assert await work.fetchval("SELECT count(*) FROM deliveries WHERE token IS NOT NULL OR due_at > now()") == 0
