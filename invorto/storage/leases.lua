@@ -147,20 +147,24 @@ function operations.release(...)
   return released
 end
 
+local function remember(epoch)
+  redis.call('SET', LAST, int(math.max(tonumber(redis.call('GET', LAST) or 0), tonumber(epoch))))
+end
+
 local function renew(hold, node, ttl, closed)
   local held, ends = lease(hold.call), now + ttl
   local mine = { ticket = hold.ticket, node = node, phase = hold.phase, epoch = hold.epoch, levels = hold.levels }
   mine.since = held and held.since or int(now)
   if held and held.ticket ~= hold.ticket and tonumber(held.epoch) >= tonumber(hold.epoch) then return 'taken' end
   if held then
-    if held.ticket == hold.ticket then mine.epoch = held.epoch end
+    if held.ticket == hold.ticket then mine.epoch = held.epoch else remember(hold.epoch) end
     keep(hold.call, mine, ends)
     journal('renew', hold.call, ends, mine)
     return 'renewed'
   end
   local forced = closed or hold.unleased
   if not forced and full(hold.levels, tenant_of(hold.levels), 0) then return 'lost' end
-  redis.call('SET', LAST, int(math.max(tonumber(redis.call('GET', LAST) or 0), tonumber(hold.epoch))))
+  remember(hold.epoch)
   keep(hold.call, mine, ends)
   journal(forced and 'register' or 'grant', hold.call, ends, mine)
   return forced and 'registered' or 'retaken'
