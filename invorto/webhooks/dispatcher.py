@@ -15,6 +15,7 @@ import trio
 from invorto.config import WebhookSettings
 from invorto.errors import StoreUnavailable
 from invorto.outgoing.client import Client, open_client
+from invorto.outgoing.names import apart
 from invorto.outgoing.rules import rules_of
 from invorto.storage import webhook_outcomes, webhook_queue, webhook_upkeep
 from invorto.storage.listen import listen
@@ -105,7 +106,7 @@ class Dispatcher:
         rules = rules_of(self.settings)
         try:
             async with (
-                open_client(rules, connect=self.pace.connect) as guarded,
+                open_client(rules, connect=self.pace.connect, resolve=apart()) as guarded,
                 open_client(None, connect=self.pace.connect) as own,
                 trio.open_nursery() as nursery,
             ):

@@ -12,6 +12,7 @@ import trio
 from invorto.model.call import CallStatus
 from invorto.storage import webhooks
 from invorto.storage.postgres import Database, open_database
+from invorto.webhooks.dispatcher import Pace
 from invorto.webhooks.signing import secret_of
 from tests.storage.nouns import a_call, an_agent
 from tests.webhooks.house import (
@@ -46,6 +47,31 @@ async def test_a_fact_reaches_its_receiver_signed(database: Database, postgres_u
         assert message.headers["x-webhook-signature"] == f"sha256={expected}"
         (row,) = await settled(database, 1)
         assert (row.status, row.attempts, row.last_status) == ("delivered", 1, 200)
+
+
+async def test_a_notification_wakes(database: Database, postgres_url: str) -> None:
+    """Without a look at the queue for a minute, a fact is delivered when it is committed."""
+    dispatcher = a_dispatcher(database, postgres_url, pace=Pace(poll=60))
+    async with open_receiver() as receiver, dispatching(dispatcher):
+        await a_receivers_endpoint(database, receiver.url)
+        for number in range(1, 4):
+            await facts(database)
+            await receiver.until(number, 5)
+
+
+async def test_without_notifications_a_look_finds_it(
+    database: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody hears of is found by the poll behind."""
+
+    async def deaf(*_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("invorto.webhooks.dispatcher.listen", deaf)
+    async with open_receiver() as receiver, dispatching(a_dispatcher(database, postgres_url)):
+        await a_receivers_endpoint(database, receiver.url)
+        await facts(database)
+        await receiver.until(1, 5)
 
 
 async def test_what_fails_is_tried_again_with_the_same_id(database: Database, postgres_url: str) -> None:
