@@ -18,6 +18,7 @@ PARTS = ("api", "realtime", "telephony", "webhooks")
 
 _GROUPS = {
     "Try it": ("demo", "dev", "talk"),
+    "Test agents": ("simulate", "replay"),
     "Run it": ("serve", "migrate", "check", "engines"),
     "Set it up": ("config", "tenant", "secrets"),
     "Build on it": ("webhooks",),
@@ -133,6 +134,59 @@ def talk(
     from invorto.talk import talk as body
 
     return _run(body, config, files, save, url=url, key=key, agent=agent)
+
+
+SERVER = click.option(
+    "--url", metavar="URL", help="The server's base URL; without it, the one that `invorto dev` runs."
+)
+KEY = click.option("--key", metavar="KEY", help="API key; without it, the one that `invorto dev` made.")
+
+
+@cli.group()
+def simulate() -> None:
+    """Conversations in virtual time, against agents in files or on a server."""
+
+
+@simulate.command(name="talk", short_help="Hold scripted conversations with an agent and check what came of them.")
+@click.argument("agent")
+@click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="File for JUnit's XML.")
+@click.option("--verbose", is_flag=True, help="Show what was said in scenarios that pass, too.")
+@SERVER
+@KEY
+@DATA
+def simulate_talk(
+    agent: str, scenarios: tuple[Path, ...], *, junit: Path | None, verbose: bool, url: str | None, key: str | None,
+    **options: str | None,
+) -> int:  # fmt: skip
+    """Hold SCENARIOS, files of YAML or JSON or folders of them, with AGENT: a file, or an id or name on a server.
+
+    Nothing is spoken aloud and no tool is called: time is virtual, ten minutes take seconds. Exit code 0 only if all
+    was as expected.
+    """
+    from invorto.simulate.commands import talk as body
+
+    return body(_config(options), agent, scenarios, url=url, key=key, junit=junit, verbose=verbose)
+
+
+@cli.command(short_help="Run a recorded call again through another configuration, and compare.")
+@click.argument("call")
+@click.option("--agent", type=click.Path(path_type=Path, exists=True), help="Another agent; else as it was.")
+@click.option("--json", "as_json", is_flag=True, help="Both timelines as JSON.")
+@SERVER
+@KEY
+@DATA
+def replay(
+    call: str, *, agent: Path | None, as_json: bool, url: str | None, key: str | None, **options: str | None
+) -> int:
+    """Take CALL, an id on a server or a file of its timeline, and run it again in virtual time.
+
+    The caller makes the same sounds at the same times, the agent says what it said then; shown side by side is when it
+    would have answered, been interrupted and ended.
+    """
+    from invorto.simulate.commands import replay as body
+
+    return body(_config(options), call, agent=agent, url=url, key=key, json=as_json)
 
 
 @cli.command(short_help="The server: REST, voice sockets, webhooks, on your PostgreSQL and Redis.")

@@ -15,7 +15,10 @@ import pytest
 from invorto import cli
 from invorto.errors import NotFound, StartFailed, StoreUnavailable, UsageError
 
-COMMANDS = ("demo", "dev", "talk", "serve", "migrate", "check", "engines", "config", "tenant", "secrets", "webhooks")
+COMMANDS = (
+    "demo", "dev", "talk", "simulate", "replay", "serve", "migrate", "check", "engines", "config", "tenant", "secrets",
+    "webhooks",
+)  # fmt: skip
 LOWER = (("tenant", "create"), ("secrets", "rotate"), ("webhooks", "listen"), ("webhooks", "trigger"))
 
 

@@ -266,6 +266,10 @@ class _Life:
             self.teller.note("recording.start", {})
         return recording
 
+    def _spoke(self, began: float, ended: float) -> None:
+        """Keep when the caller spoke, words or not: what a replay is made of."""
+        self.teller.note("caller.spoke", {"began": round(began - self.began, 3), "ended": round(ended - self.began, 3)})
+
     async def _open_ears(self, stack: AsyncExitStack, conversation: Conversation) -> Ears:
         rate, voices = self.ticket.rate, self.voices
         post, beeps = conversation.post, None
@@ -279,7 +283,7 @@ class _Life:
         turn = voices.turn.attach(rate, conversation.post) if voices.turn is not None else None
         if turn is not None:
             stack.callback(turn.close)
-        onsets = Onsets(ear, post, conversation.mouth.echo, self.house.measures.echo_withheld, turn)
+        onsets = Onsets(ear, post, conversation.mouth.echo, self.house.measures.echo_withheld, turn, self._spoke)
         conversation.used.listened = getattr(ear, "used", {})
         detector = voices.vad.attach(rate, onsets.notify)
         stack.callback(detector.close)

@@ -135,6 +135,7 @@ class Mouth:
         turn.scope.cancel()
         playout = turn.playout
         heard = playout.heard(now)
+        rest = _rest(playout.text, heard)
         began = (turn.first_audio_at or now) - self.began_at
         if heard:
             self.transcript.heeded(turn.heeds)
@@ -144,11 +145,13 @@ class Mouth:
             began=round(began, 3),
             ended=round(now - self.began_at, 3),
             heard_by=playout.heard_by,
-            unheard=_rest(playout.text, heard) if interrupted else None,
+            unheard=rest if interrupted else None,
             state=turn.state if turn.first_audio_at is not None or not interrupted else None,
         )
         if playout.sentences or not interrupted:
             self.teller.tell(TtsDone(turn=turn.number, heard=heard, interrupted=interrupted))
+        if interrupted and rest:
+            self.teller.note("tts.unheard", {"turn": turn.number, "text": rest})
 
     def played(self, name: str) -> None:
         """Take in the far end's word that it has played up to a mark; names of dropped audio do not count."""

@@ -33,6 +33,9 @@ class Onsets:
     """Told of each onset that was taken for the agent's own voice."""
     turn: TurnEar | None = None
     """Judges the pauses, where there is a model that does."""
+    spoke: Callable[[float, float], None] = lambda began, ended: None  # noqa: ARG005
+    """Told of each stretch of speech, from when to when."""
+    _since: float = attrs.field(default=0.0, init=False)
     _held: SpeechBegan | None = attrs.field(default=None, init=False)
     _heard_at: float = attrs.field(default=0.0, init=False)
     _look_at: float = attrs.field(default=0.0, init=False)
@@ -51,6 +54,7 @@ class Onsets:
             case SpeechPaused():
                 self.ear.speech_paused(event.at)
                 self.post(event)
+                self.spoke(self._since, event.at)
                 if self.turn is not None:
                     self.turn.paused(event.at)
 
@@ -72,6 +76,7 @@ class Onsets:
             self._began(SpeechBegan(max(held.at, at - WINDOW)))
 
     def _began(self, event: SpeechBegan) -> None:
+        self._since = event.at
         self.ear.speech_began(event.at)
         self.post(event)
         if self.turn is not None:

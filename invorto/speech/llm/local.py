@@ -12,7 +12,7 @@ import trio
 
 from invorto.model.agent import AgentConfig
 from invorto.speech.llm.dialogue import LONGEST, Before, Dialogue, Move, State
-from invorto.speech.llm.meaning import Meaning
+from invorto.speech.llm.meaning import Likeness, Meaning
 from invorto.speech.llm.slots import Context
 from invorto.speech.llm.smalltalk import SMALL_TALK, completed
 from invorto.speech.opening import Opening, require
@@ -36,14 +36,14 @@ def _first_target(agent: AgentConfig) -> str | None:
     return next((target for target in agent.transfer_targets if not set(target) & set("*?[^$")), None)
 
 
-class _Answer:
+class Answer:
     """An answer as it comes."""
 
     def __init__(self, think: Callable[[], Any]) -> None:
         self._think = think
         self._thoughts: list[Thought] | None = None
 
-    def __aiter__(self) -> _Answer:
+    def __aiter__(self) -> Answer:
         return self
 
     async def __anext__(self) -> Thought:
@@ -89,25 +89,27 @@ class LocalLlm(Llm):
 
     @override
     @asynccontextmanager
-    async def answer(self, prompt: Prompt) -> AsyncIterator[_Answer]:
+    async def answer(self, prompt: Prompt) -> AsyncIterator[Answer]:
         async def think() -> list[Thought]:
-            return thoughts(await self._decide(prompt), prompt)
+            return thoughts(await decide(prompt, self._today(), self._meaning), prompt)
 
-        yield _Answer(think)
+        yield Answer(think)
 
-    async def _decide(self, prompt: Prompt) -> Move:
-        dialogue = dialogue_of(prompt, self._today())
-        history = prompt.history
-        state = State.unpacked(next((m.state for m in reversed(history) if m.role == "assistant" and m.state), None))
-        if history and history[-1].role == "tool":
-            return dialogue.told(state, _result(history))
-        heard = next((message.text for message in reversed(history) if message.role == "user"), "")[:LONGEST]
-        said = next((m for m in reversed(history) if m.role == "assistant" and m.text), Message(role="assistant"))
-        untold = history[:-1] if len(history) > 1 and history[-2].role == "tool" and state.tool is not None else ()
-        before = Before(said=said.text, interrupted=said.interrupted, result=_result(untold) if untold else None)
-        examples = [example for one in dialogue.known for example in one.examples]
-        near = await self._meaning.near(heard, examples) if heard.strip() else {}
-        return dialogue.step(heard, state, near, before=before)
+
+async def decide(prompt: Prompt, today: date, meaning: Likeness) -> Move:
+    """Make the next move of the dialogue that *prompt* is about."""
+    dialogue = dialogue_of(prompt, today)
+    history = prompt.history
+    state = State.unpacked(next((m.state for m in reversed(history) if m.role == "assistant" and m.state), None))
+    if history and history[-1].role == "tool":
+        return dialogue.told(state, _result(history))
+    heard = next((message.text for message in reversed(history) if message.role == "user"), "")[:LONGEST]
+    said = next((m for m in reversed(history) if m.role == "assistant" and m.text), Message(role="assistant"))
+    untold = history[:-1] if len(history) > 1 and history[-2].role == "tool" and state.tool is not None else ()
+    before = Before(said=said.text, interrupted=said.interrupted, result=_result(untold) if untold else None)
+    examples = [example for one in dialogue.known for example in one.examples]
+    near = await meaning.near(heard, examples) if heard.strip() else {}
+    return dialogue.step(heard, state, near, before=before)
 
 
 def _result(history: Sequence[Message]) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, override
 
 import numpy as np
 import structlog
@@ -31,6 +31,26 @@ def _parts(heard: str) -> list[str]:
     """Give a text, and its first clauses where it has several: a long answer may hold one short wish."""
     clauses = [part.strip() for part in re.split(r"[.,;:?!]\s+", heard)]
     return list(dict.fromkeys([heard, *(part for part in clauses if " " in part)][:4]))
+
+
+class Likeness(Protocol):
+    """Tells how alike in meaning texts are."""
+
+    async def near(self, heard: str, examples: Iterable[str]) -> Mapping[str, float]:
+        """Give the likeness of each example to what was heard; what is not known is left out."""
+        ...
+
+
+class WordsAlone(Likeness):
+    """Knows nothing of meaning."""
+
+    @override
+    async def near(self, heard: str, examples: Iterable[str]) -> Mapping[str, float]:
+        await trio.lowlevel.checkpoint()
+        return {}
+
+
+WORDS_ALONE = WordsAlone()
 
 
 class Meaning:
