@@ -16,6 +16,7 @@ from quart_trio import QuartTrio
 
 from invorto.api import (
     agents,
+    artifacts,
     audit,
     call_changes,
     calls,
@@ -34,6 +35,7 @@ from invorto.api import (
     timelines,
     tokens,
     tools,
+    usage,
     webhooks,
 )
 from invorto.api.auth import Gate
@@ -59,6 +61,8 @@ _NOUNS = (
     capacity,
     timelines,
     recordings,
+    artifacts,
+    usage,
     events,
     webhooks,
     deliveries,

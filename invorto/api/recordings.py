@@ -82,6 +82,25 @@ def locate(folder: Path, kept: str) -> tuple[Path, int]:
     return path, path.stat().st_size
 
 
+async def send_recording(folder: Path, kept: str, call_id: str) -> Response:
+    """Answer with the recording that is *kept*, or the range of it that the request asks for."""
+    path, size = await trio.to_thread.run_sync(locate, folder, kept)
+    headers = {
+        "Content-Type": "audio/wav",
+        "Content-Disposition": f'inline; filename="{call_id}.wav"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-store",
+    }
+    part = asked_range(request.headers.get("Range"), size)
+    begin, end = part or (0, size)
+    headers["Content-Length"] = str(end - begin)
+    if part:
+        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+    response = TrioResponse(Excerpt(path, begin, end), 206 if part else 200, headers)
+    response.timeout = None  # a long recording over a slow line; who does not read at all is cut off below us
+    return response
+
+
 def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
     """Make the route."""
     routes = Routes("recordings", gate, "/v1/calls")
@@ -95,20 +114,6 @@ def blueprint(deps: ApiDeps, gate: Gate) -> Routes:
         kept = (await calls.detail(deps.database, caller.tenant_id, call_id))["recording"]
         if kept is None:
             raise NotFound("there is no recording of this call")
-        path, size = await trio.to_thread.run_sync(locate, deps.recordings, kept)
-        headers = {
-            "Content-Type": "audio/wav",
-            "Content-Disposition": f'inline; filename="{call_id}.wav"',
-            "Accept-Ranges": "bytes",
-            "Cache-Control": "private, no-store",
-        }
-        part = asked_range(request.headers.get("Range"), size)
-        begin, end = part or (0, size)
-        headers["Content-Length"] = str(end - begin)
-        if part:
-            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
-        response = TrioResponse(Excerpt(path, begin, end), 206 if part else 200, headers)
-        response.timeout = None  # a long recording over a slow line; who does not read at all is cut off below us
-        return response
+        return await send_recording(deps.recordings, kept, call_id)
 
     return routes

@@ -66,3 +66,40 @@ async def test_it_reads_health_metrics_and_errors(world: World) -> None:
     metrics = await world.ask("GET", "/metrics", key="operator")
     assert metrics.headers["Content-Type"].startswith("text/plain")
     assert (await world.ask("GET", "/v1/agents/a_none")).json["message"]
+
+
+async def test_it_makes_and_ends_a_call(world: World) -> None:
+    """Its call is made with every field that it sends, and ends by its status with metadata."""
+    agent_id = (await world.ask("POST", "/v1/agents", FLAT)).json["id"]
+    body = {"agentId": agent_id, "direction": "web", "metadata": {"a": 1}, "recording": True, "transcription": True}
+    made = await world.ask("POST", "/v1/calls", body)
+    assert (made.status, made.json["status"]) == (201, "created")
+    path = f"/v1/calls/{made.json['id']}/status"
+    ended = await world.ask("PATCH", path, {"status": "canceled", "metadata": {"why": "test"}})
+    assert (ended.status, ended.json["status"], ended.json["metadata"]) == (200, "canceled", {"a": 1, "why": "test"})
+    dialled = await world.ask(
+        "POST", "/v1/calls", {**body, "to": "+919876543210", "from": "+911", "direction": "outbound"}
+    )
+    assert dialled.status == 409
+    assert dialled.json["message"]
+
+
+async def test_it_deletes_an_agent(world: World) -> None:
+    """An agent goes, and its versions with it."""
+    agent_id = (await world.ask("POST", "/v1/agents", FLAT)).json["id"]
+    assert (await world.ask("DELETE", f"/v1/agents/{agent_id}")).status == 204
+    assert (await world.ask("GET", f"/v1/agents/{agent_id}")).status == 404
+
+
+async def test_it_reads_figures(world: World) -> None:
+    """Usage, stats, health and metrics answer where it asks for them."""
+    call = await a_call(world.database, await an_agent(world.database))
+    await ledger_rows.write(world.database, finished(call))
+    usage = await world.ask("GET", "/v1/tenants/t_default/usage?period=24h")
+    assert (usage.status, usage.json["period"]) == (200, "24h")
+    stats = await world.ask("GET", f"/v1/realtime/{call.id}/stats")
+    assert (stats.status, stats.json["callId"]) == (200, call.id)
+    assert (await world.ask("GET", "/health", key=None)).json["ok"] is True
+    assert (await world.ask("GET", "/metrics", key="operator")).status == 200
+    artifacts = await world.ask("GET", f"/v1/calls/{call.id}/artifacts")
+    assert artifacts.status in {200, 409}  # without a key of the installation nothing is signed
