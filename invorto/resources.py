@@ -1,4 +1,4 @@
-"""What the process stands on: opened in order, passed down, closed in reverse; long, since it is the one list."""
+"""What the process stands on, longer since it is all of it: opened once, passed down, closed in reverse."""
 
 from __future__ import annotations
 

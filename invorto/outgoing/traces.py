@@ -63,7 +63,7 @@ class Exporter:
                 log.warning("spans_dropped", count=len(spans), status=answer.status)
 
 
-async def export(
+async def export(  # noqa: ASYNC128 - what it runs says when it is ready
     endpoint: str,
     spans: Spans,
     resource: Mapping[str, Value],

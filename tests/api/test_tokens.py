@@ -83,11 +83,12 @@ async def test_tokens_that_are_not_made(guarded: World) -> None:
     assert (await guarded.ask("POST", "/v1/realtime/tokens", stranger, key="other")).status == 404
 
 
-async def test_without_a_key_of_the_installation(world: World) -> None:
+async def test_without_a_key_of_the_installation(database: Database, tmp_path: Path) -> None:
     """An installation that cannot sign says so."""
-    await world.agent()
-    refused = await world.ask("POST", "/v1/realtime/tokens", {"agentId": "Desk"})
-    assert (refused.status, refused.json["code"]) == (409, "not_supported")
+    async with open_world(database, FakeRedis(), tmp_path, INVORTO_SECRET_KEYS="") as world:
+        await world.agent()
+        refused = await world.ask("POST", "/v1/realtime/tokens", {"agentId": "Desk"})
+        assert (refused.status, refused.json["code"]) == (409, "not_supported")
 
 
 async def test_rs256_tokens(guarded: World) -> None:
