@@ -10,6 +10,7 @@ from pathlib import Path
 from ops.guards.tree import ROOT
 
 CORES = (
+    "invorto/breaker.py",
     "invorto/convert.py",
     "invorto/plain.py",
     "invorto/subkeys.py",
@@ -23,6 +24,13 @@ CORES = (
     "invorto/realtime/turns.py",
     "invorto/realtime/voicemail.py",
     "invorto/realtime/watch.py",
+    "invorto/speech/llm/chat.py",
+    "invorto/speech/sse.py",
+    "invorto/speech/stt/results.py",
+    "invorto/speech/tts/alignment.py",
+    "invorto/tools/answers.py",
+    "invorto/tools/requests.py",
+    "invorto/tools/schemas.py",
     "invorto/webhooks/catalogue.py",
     "invorto/webhooks/envelope.py",
     "invorto/webhooks/schedule.py",
@@ -32,6 +40,7 @@ CORES = (
 
 TESTS = (
     "tests/test_agent_model.py",
+    "tests/test_breaker.py",
     "tests/test_convert.py",
     "tests/test_subkeys.py",
     "tests/audio",
@@ -40,9 +49,12 @@ TESTS = (
     "tests/realtime/test_kpis.py",
     "tests/realtime/test_playout.py",
     "tests/realtime/test_corpus.py",
+    "tests/realtime/test_turn_news.py",
     "tests/realtime/test_turns.py",
     "tests/realtime/test_voicemail.py",
     "tests/realtime/test_watch.py",
+    "tests/speech/test_chat.py",
+    "tests/tools/test_pure.py",
     "tests/webhooks/test_catalogue.py",
     "tests/webhooks/test_schedule.py",
     "tests/webhooks/test_signing.py",

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invorto.speech.llm.chat import LONGEST_ARGS, Answer, NoAnswer
-from invorto.speech.ports import Delta, Final, Partial, ToolCall, Usage
+from invorto.model.agent import AgentConfig
+from invorto.speech.llm.chat import LONGEST_ARGS, Answer, NoAnswer, request_of
+from invorto.speech.ports import Delta, Final, Message, Partial, Prompt, ToolCall, Usage, Word
 from invorto.speech.sse import Events
 from invorto.speech.stt.results import Results
 from invorto.speech.tts.alignment import Alignment
@@ -99,6 +100,67 @@ def test_arguments_have_a_bound() -> None:
         list(Answer().take(chunk({"tool_calls": [{"function": {"name": "a", "arguments": "x" * (LONGEST_ARGS + 1)}}]})))
     with pytest.raises(NoAnswer, match="more than"):
         list(Answer().take(chunk({"tool_calls": [{"index": n} for n in range(40)]})))
+
+
+def test_a_request_is_written_as_the_api_has_it() -> None:
+    """The system's prompt first, tools that were called with their results, schemas as objects; reasoners apart."""
+    book = ToolCall("1", "book", {"day": "Monday"})
+    history = (
+        Message(role="user", text="Book."), Message(role="assistant", tool_calls=(book,)),
+        Message(role="tool", text="{}", tool_call_id="1"), Message(role="tool", text="{}"),
+    )  # fmt: skip
+    tools = [{"name": "a", "inputSchema": {"type": "object"}}, {"name": "b", "description": "B."}]
+    agent = AgentConfig(prompt="Be brief.")
+    asked = Prompt(agent=agent, settings=agent.llm, history=history, tools=tools)
+    body = request_of(asked, "gpt-4o-mini")
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "tool", "tool"]
+    assert body["messages"][2]["content"] is None
+    assert body["messages"][2]["tool_calls"][0]["function"] == {"name": "book", "arguments": '{"day":"Monday"}'}
+    assert body["messages"][4]["tool_call_id"] == ""
+    assert [tool["function"]["parameters"] for tool in body["tools"]] == [
+        {"type": "object"}, {"type": "object", "properties": {}},
+    ]  # fmt: skip
+    formed = Prompt(agent=agent, settings=agent.llm, history=(), schema={"type": "object"}, enforced=True)
+    assert request_of(formed, "gpt-4o-mini")["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    bare = Prompt(agent=AgentConfig(), settings=agent.llm, history=())
+    assert request_of(bare, "o3-mini").keys() == {
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "max_completion_tokens",
+    }
+
+
+@pytest.mark.parametrize(
+    "piece", [b"[1]", b'{"choices": 7}', b'{"choices": [1]}', b'{"choices": [{"delta": {"tool_calls": [1]}}]}']
+)
+def test_pieces_that_are_none(piece: bytes) -> None:
+    """What has not the form of a piece is no answer."""
+    with pytest.raises(NoAnswer):
+        list(Answer().take(piece))
+
+
+def test_an_answer_without_tokens() -> None:
+    """A server that does not count gives none."""
+    answer = Answer()
+    assert list(answer.take(chunk({}, "stop"))) == []
+    assert list(answer.end()) == []
+
+
+def test_an_alignment_that_is_none() -> None:
+    """Nothing is nothing; lists that do not match are a ValueError; times of a piece count from where it begins."""
+    alignment = Alignment()
+    assert list(alignment.take(None, 0)) == []
+    with pytest.raises(ValueError, match="without times"):
+        list(alignment.take({"characters": ["a"]}, 0))
+    for offset in (0.0, 1.0):
+        told = {
+            "characters": ["a", " "],
+            "character_start_times_seconds": [0, 0.5],
+            "character_end_times_seconds": [0.5, 1],
+        }
+        assert list(alignment.take(told, offset)) == [Word("a", offset, offset + 0.5)]
 
 
 def result(text: str, *, final: bool, finalize: bool = False) -> dict[str, Any]:

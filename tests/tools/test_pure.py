@@ -95,6 +95,16 @@ def test_requests_that_cannot_be_made(definition: ToolDefinition, says: str) -> 
         request_of(definition, {"day": "x"}, {})
 
 
+def test_a_request_without_more() -> None:
+    """No key, no arguments, no schema of properties: nothing is added."""
+    made = request_of(tool(method="GET", url="https://api.example.com/"), {}, {})
+    assert (made.url, dict(made.headers)) == ("https://api.example.com/", {"Accept": "application/json"})
+    assert (
+        tool_faults(tool(input_schema={}, url="https://api.example.com/{x}"), AddressRules(), ["api.example.com"]) == []
+    )
+    assert tool_faults(tool(url=None), AddressRules(), []) == []
+
+
 @given(st.text(min_size=1, max_size=30))
 def test_an_argument_never_leaves_its_place(text: str) -> None:
     """Whatever a model makes up stays within its step of the path."""
