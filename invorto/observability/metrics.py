@@ -150,7 +150,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._oldest = Gauge(
-            "webhook_oldest_ready_seconds", "How long the oldest unclaimed delivery has been due.",
+            "webhook_oldest_ready_seconds", "How long the oldest delivery to a healthy endpoint waits unclaimed.",
             registry=self.registry,
         )  # fmt: skip
         self._live = Gauge("live_calls", "Calls that are held now.", registry=self.registry)

@@ -24,7 +24,9 @@ class Backlog:
     pending: int
     """Deliveries, those in flight and those that wait for their next attempt among them."""
     oldest_ready: float
-    """Seconds since the oldest delivery that nobody has claimed became due; 0 where none is."""
+    """Seconds since the oldest delivery that nobody has claimed became due; 0 where none is.
+
+    Endpoints that fail, or have a rate, are slow by themselves and do not count: this tells how we do."""
     dead: int
 
 
@@ -48,7 +50,8 @@ SELECT (SELECT count(*) FROM outbox WHERE routed_at IS NULL) AS facts,
         FROM webhooks AS e CROSS JOIN LATERAL (
             SELECT d.due_at FROM deliveries AS d WHERE d.webhook_id = e.id AND d.status = 'pending'
             ORDER BY d.due_at LIMIT 1) AS first
-        WHERE e.status = 'active' AND first.due_at <= now()) AS oldest_ready
+        WHERE e.status = 'active' AND e.failures = 0 AND e.rate_limit IS NULL AND first.due_at <= now())
+        AS oldest_ready
 """
 
 

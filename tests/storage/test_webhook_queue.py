@@ -251,6 +251,8 @@ async def test_the_oldest_that_waits_is_known(database: Database) -> None:
     assert (await webhook_upkeep.backlog(database)).oldest_ready == 0
     await settle(database, [outcome(one, ok=False, after=60)])
     assert (await webhook_upkeep.backlog(database)).oldest_ready == 0
+    await routed(database)  # to an endpoint that fails by now
+    assert (await webhook_upkeep.backlog(database)).oldest_ready == 0
 
 
 async def test_two_pools_one_queue(loop: None, postgres_url: str) -> None:
