@@ -188,15 +188,21 @@ class Client:
             await self._sweep()
 
     async def _sweep(self) -> None:
-        """Close what has been idle for long, and forget whom nobody writes to any more."""
+        """Close what has been idle for long."""
+        for connection in self._stale():
+            await connection.aclose()
+
+    def _stale(self) -> list[httpcore2.AsyncHTTP11Connection]:
+        """Take out what has been idle for long, and forget whom nobody writes to; in one step."""
         old = trio.current_time() - _IDLE_SECONDS
+        stale: list[httpcore2.AsyncHTTP11Connection] = []
         for key, idle in list(self._idle.items()):
-            for connection, _ in [each for each in idle if each[1] < old]:
-                await connection.aclose()
-            self._kept -= sum(each[1] < old for each in idle)
+            stale += [connection for connection, since in idle if since < old]
             idle[:] = [each for each in idle if each[1] >= old]
             if not idle:
                 del self._idle[key]
+        self._kept -= len(stale)
+        return stale
 
     async def aclose(self) -> None:
         """Close what is idle."""

@@ -262,3 +262,18 @@ async def test_bad_headers_are_refused() -> None:
         for headers in ({"X": "a\r\nY: b"}, {"X\n": "a"}, {"X": "\u20b9"}, {"": "a"}):
             with pytest.raises(Invalid):
                 await client.request("GET", f"http://127.0.0.1:{port}/", headers=headers)
+
+
+async def test_many_who_tidy_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that end at the same moment close what has been idle together, each connection once."""
+    async with server(partial(heads, seen=[])) as kept, server(once(OK)) as closing, open_client(HOME) as client:
+
+        async def ask(port: int) -> None:
+            assert (await client.request("GET", f"http://127.0.0.1:{port}/")).status == 200
+
+        for ports in ([kept] * 8, [closing] * 20):
+            async with trio.open_nursery() as nursery:
+                for port in ports:
+                    nursery.start_soon(ask, port)
+            monkeypatch.setattr("invorto.outgoing.client._IDLE_SECONDS", -1.0)
+        assert client._kept == sum(len(idle) for idle in client._idle.values())
