@@ -65,6 +65,11 @@ class Capacity:
         return len(self._slots)
 
     @property
+    def owed(self) -> int:
+        """How many leases are still to be given back, since Redis was away when their calls ended."""
+        return len(self._owed)
+
+    @property
     def closed(self) -> float:
         """Seconds until admission is open again."""
         return max(0.0, min(self.opens_at - trio.current_time(), self.leases.ttl))

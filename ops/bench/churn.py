@@ -32,7 +32,7 @@ LONGEST = 6.0
 """Seconds after which a caller is gone at the latest; most go earlier."""
 SETTLED = 5.0
 """Seconds after the last call in which everything must be given back."""
-COUNTED = ("calls", "tasks", "threads", "descriptors")
+COUNTED = ("calls", "leases", "tasks", "threads", "descriptors")
 """What must be as it was before."""
 ENDS = ("end", "close", "hang-up", "reset", "half-close", "deaf", "half a frame", "garbage", "before a word")
 """Ways to go; `deaf` stops reading some time before it hangs up, `half-close` goes on listening for a while."""

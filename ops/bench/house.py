@@ -27,7 +27,7 @@ SCRIPT: Mapping[str, Any] = {
 STUBS = (SCRIPT["sttMs"] + SCRIPT["llmMs"] + SCRIPT["ttsMs"]) / 1000
 SILENCE = 0.22
 """The agents' `silenceMs`, seconds."""
-ON = "Silero, timeline, metrics, recording, transcripts, costs, emotion windows; scripted engines; no capacity lease"
+ON = "Silero, timeline, metrics, recording, transcripts, costs, emotion windows; capacity leases; scripted engines"
 
 
 def pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
@@ -77,7 +77,7 @@ def settings(stores: Stores, **more: str) -> dict[str, str]:
         **kept, "DB_URL": stores.db_url, "REDIS_URL": stores.redis_url, "DATA_DIR": str(stores.folder),
         "API_PORT": "0", "STT_PROVIDER": "scripted", "LLM_PROVIDER": "scripted", "TTS_PROVIDER": "scripted",
         "SCRIPTED_ENGINE": json.dumps(SCRIPT), "ENDPOINTING_SILENCE_MS": str(round(SILENCE * 1000)),
-        "MAX_CONCURRENT_CALLS": "2000", "LOG_LEVEL": "warning", **more,
+        "MAX_CONCURRENT_CALLS": "2000", "TELEPHONY_GLOBAL_MAX_CONCURRENCY": "0", "LOG_LEVEL": "warning", **more,
     }  # fmt: skip
 
 

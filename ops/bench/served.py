@@ -75,6 +75,7 @@ def _state(resources: Resources) -> dict[str, Any]:
     pooled: int = vars(resources.database)["_pool"].get_size()
     return {
         "calls": resources.live.held,
+        "leases": resources.capacity.held + resources.capacity.owed,
         "tasks": trio.lowlevel.current_statistics().tasks_living - pooled,
         # Trio keeps threads that have nothing to do for ten seconds.
         "threads": sum(not thread.name.startswith("Trio thread") for thread in threading.enumerate()),

@@ -16,8 +16,8 @@ from invorto.errors import LimitReached
 from invorto.model.lease import Claim, Holding, Level
 from invorto.storage.leases import Leases
 from invorto.storage.redis import open_redis
-from tests.faults import leases as proof
-from tests.faults.leases import JOURNAL, MUTANTS, PREFIX, TOLD, LevelByLevel, OwnClock, journal, play, replay
+from ops.bench import slots as proof
+from ops.bench.slots import JOURNAL, MUTANTS, PREFIX, TOLD, LevelByLevel, OwnClock, journal, play, replay
 
 PROVE = bool(os.environ.get("PROVE"))
 TTL = 0.6

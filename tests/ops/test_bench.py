@@ -140,3 +140,12 @@ def test_latency_is_measured_in_virtual_time() -> None:
     assert told["speculative_p50_ms"] < told["plain_p50_ms"] - 20
     assert told["dead_p50_ms"] < told["dead_without_breaker_p50_ms"] - 500
     assert told["greeting_cached_p95_ms"] < 1 < told["greeting_p50_ms"]
+
+
+def test_capacity_is_measured() -> None:
+    """Slots are timed, processes are killed, no limit is passed, and every figure has its name."""
+    code, told, printed = bench("capacity", "--seconds", "2", "--rounds", "1", "--processes", "2", "--rate", "50")
+    assert code == 0, printed
+    assert told["overshoots"] == told["faults"] == 0, printed
+    assert 0 < told["acquire_p99_ms"] < 2000
+    assert told["reclaim_s"] <= told["lease_s"] + 1

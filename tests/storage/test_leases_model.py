@@ -26,7 +26,7 @@ from invorto.model.lease import Claim, Grant, Holding
 from invorto.storage.fake_leases import FakeLeases, LeaseBook
 from invorto.storage.leases import PREFIX, SCRIPT, Leases
 from invorto.storage.redis import Command, Commands, Refused, Reply
-from tests.faults.leases import changed
+from ops.bench.slots import changed
 from tests.storage.leases import claim
 
 PROVE = bool(os.environ.get("PROVE"))

@@ -35,7 +35,8 @@ end
 def changed(script: str, *changes: tuple[str, str]) -> str:
     """Give the script with something in it replaced, each of which must be there once."""
     for before, after in changes:
-        assert script.count(before) == 1, before
+        if script.count(before) != 1:
+            raise ValueError(f"not in the script once: {before}")
         script = script.replace(before, after)
     return script
 
