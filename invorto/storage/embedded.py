@@ -136,11 +136,12 @@ def _in_use(folder: Path, pid: str) -> UsageError:
 
 
 def _name(pid: int) -> str:
-    """Give a process's number and start time, which together come only once; empty where there is none."""
+    """Give a process's number and start time, which together come only once; empty where none runs."""
     try:
-        return f"{pid} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if state == "Z" else f"{pid} {rest[18]}"  # one that ended owns nothing, though nobody has asked after it
 
 
 def _unusable(folder: Path, error: OSError) -> UsageError:

@@ -25,7 +25,7 @@ from invorto.storage import binaries
 from invorto.storage.aio import aio
 from invorto.storage.binaries import find_programs
 from invorto.storage.children import unprivileged
-from invorto.storage.embedded import StoreUrls, open_stores
+from invorto.storage.embedded import StoreUrls, check_unowned, open_stores
 
 ARGV = [sys.executable, "-X", "dev", "-W", "error", "-m", "invorto.storage.embedded"]
 
@@ -201,6 +201,17 @@ async def test_second_owner_is_refused(loop: None, folder: Path) -> None:
         assert await use(urls) == (2, 2)
     async with open_stores(folder) as urls:
         assert await use(urls) == (3, 3)
+
+
+async def test_who_ended_owns_nothing(loop: None, folder: Path) -> None:
+    """An owner that was killed is in nobody's way, though its parent has not asked after it yet."""
+    with process(folder) as owner:
+        ready(owner)
+        owner.kill()
+        os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - it was killed
+        check_unowned(folder)
+        async with open_stores(folder) as urls:
+            await use(urls)
 
 
 async def test_kill_of_the_parent_leaves_nothing(loop: None, folder: Path) -> None:
