@@ -51,6 +51,8 @@ class Grant:
 
     epoch: int
     """Microseconds of Redis's time, at least the last one + 1."""
+    levels: tuple[Level, ...]
+    """Where it is counted: as it was reserved, where it is adopted."""
     adopted_from: str | None = None
     """The node that had reserved it."""
 

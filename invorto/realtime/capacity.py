@@ -166,7 +166,7 @@ class Capacity:
             try:
                 with trio.fail_after(self.deadlines.take):
                     grant = await self.leases.take(claim)
-                return Slot(claim, grant.epoch)
+                return Slot(attrs.evolve(claim, levels=grant.levels), grant.epoch)
             except (StoreUnavailable, trio.TooSlowError) as error:
                 self._away(error)
             except Unavailable:

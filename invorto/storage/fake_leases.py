@@ -100,7 +100,7 @@ class FakeLeases:
         held = book.leases.get(claim.call_id)
         if held is not None and held.claim.ticket == claim.ticket:
             book.put(attrs.evolve(held.claim, phase=claim.phase), held.node, held.epoch, self.ttl)
-            return Grant(epoch=held.epoch)
+            return Grant(epoch=held.epoch, levels=held.claim.levels)
         if held is not None and held.node != self.node_id and held.claim.phase != "reserved":
             raise Conflict(f"this call is live on {held.node}", "call_elsewhere")
         if held is None and (refusal := book.full(claim, claim.spare)):
@@ -109,15 +109,20 @@ class FakeLeases:
         epoch = max(book.now, book.last + 1, claim.floor + 1, held.epoch + 1 if held else 0)
         kept = attrs.evolve(claim, levels=held.claim.levels) if held else claim
         book.put(kept, self.node_id, epoch, self.ttl)
-        return Grant(epoch=epoch, adopted_from=held.node if held and held.node != self.node_id else None)
+        return Grant(
+            epoch=epoch, levels=kept.levels, adopted_from=held.node if held and held.node != self.node_id else None
+        )
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Give back what is theirs still."""
         book = await self._reach()
-        ours = [c.call_id for c in claims if (held := book.leases.get(c.call_id)) and held.claim.ticket == c.ticket]
-        for call_id in ours:
-            del book.leases[call_id]
-        return len(ours)
+        released = 0
+        for claim in claims:
+            held = book.leases.get(claim.call_id)
+            if held is not None and held.claim.ticket == claim.ticket:
+                del book.leases[claim.call_id]
+                released += 1
+        return released
 
     async def beat(self, holdings: Sequence[Holding]) -> Beat:
         """Renew."""
@@ -138,7 +143,8 @@ class FakeLeases:
             same = held.claim.ticket == one.claim.ticket
             if not same and held.epoch >= one.epoch:
                 return "taken"
-            book.put(one.claim, self.node_id, held.epoch if same else one.epoch, self.ttl)
+            kept = attrs.evolve(one.claim, levels=held.claim.levels)
+            book.put(kept, self.node_id, held.epoch if same else one.epoch, self.ttl)
             return "renewed"
         forced = one.unleased or (book.opens or 0) > book.now
         if not forced and book.full(one.claim, 0):

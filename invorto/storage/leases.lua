@@ -114,7 +114,7 @@ function operations.take(call, ticket, node, phase, ttl, floor, spare, levels)
     held.phase = phase
     keep(call, held, ends)
     journal('renew', call, ends, held)
-    return { 'granted', held.epoch, '' }
+    return { 'granted', held.epoch, '', cjson.encode(held.levels) }
   end
   if held then
     if held.node ~= node and held.phase ~= 'reserved' then return { 'elsewhere', held.node } end
@@ -130,7 +130,7 @@ function operations.take(call, ticket, node, phase, ttl, floor, spare, levels)
   local taken = { ticket = ticket, node = node, phase = phase, epoch = next_epoch(floor), levels = levels, since = int(now) }
   keep(call, taken, ends)
   journal(held and 'adopt' or 'grant', call, ends, taken)
-  return { 'granted', taken.epoch, before ~= node and before or '' }
+  return { 'granted', taken.epoch, before ~= node and before or '', cjson.encode(levels) }
 end
 
 -- release (call ticket)*
@@ -155,6 +155,7 @@ local function renew(hold, node, ttl, closed)
   local held, ends = lease(hold.call), now + ttl
   local mine = { ticket = hold.ticket, node = node, phase = hold.phase, epoch = hold.epoch, levels = hold.levels }
   mine.since = held and held.since or int(now)
+  if held then mine.levels = held.levels end  -- those that it was taken at, whatever an adopter thinks
   if held and held.ticket ~= hold.ticket and tonumber(held.epoch) >= tonumber(hold.epoch) then return 'taken' end
   if held then
     if held.ticket == hold.ticket then mine.epoch = held.epoch else remember(hold.epoch) end

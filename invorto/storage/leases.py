@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from invorto.errors import Conflict, LimitReached, StoreUnavailable, Unavailable
-from invorto.model.lease import Beat, Claim, Counts, Grant, Holding, Owner, Renewal
+from invorto.model.lease import Beat, Claim, Counts, Grant, Holding, Level, Owner, Renewal
 from invorto.storage.redis import Argument, Command, Commands, Refused, Reply
 
 SCRIPT = files("invorto.storage").joinpath("leases.lua").read_text("utf-8")
@@ -53,8 +53,9 @@ class Leases:
             _json(_levels(claim)),
         )  # fmt: skip
         match reply:
-            case [b"granted", epoch, before]:
-                return Grant(epoch=int(epoch), adopted_from=before.decode() or None)
+            case [b"granted", epoch, before, levels]:
+                taken = tuple(Level(scope, id, int(limit)) for scope, id, limit in msgspec.json.decode(levels))
+                return Grant(epoch=int(epoch), levels=taken, adopted_from=before.decode() or None)
             case [b"full", scope, limit, held]:
                 raise LimitReached(scope.decode(), int(limit), int(held), RETRY_AFTER)
             case [b"elsewhere", node]:

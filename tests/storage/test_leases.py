@@ -122,6 +122,20 @@ async def test_adoption(nodes: Nodes):
     assert (owner.node_id, owner.phase) == ("n_2", "live")
 
 
+async def test_an_adopted_call_is_counted_where_it_was_reserved(nodes: Nodes):
+    """Whoever adopts a call, and does not know its number, renews it there too, and gives it back there."""
+    one, two = await nodes.open("n_1"), await nodes.open("n_2")
+    await one.take(claim("c_1", number=("+911", 1), phase="reserved"))
+    live = claim("c_1", ticket="theirs")
+    grant = await two.take(live)
+    assert grant.levels == claim("c_1", number=("+911", 1)).levels
+    assert (await two.beat([Holding(claim=live, epoch=grant.epoch)])).renewals == {"c_1": "renewed"}
+    with pytest.raises(LimitReached):
+        await one.take(claim("c_2", number=("+911", 1)))
+    await two.release([live, live])
+    assert (await one.counts()).numbers == {}
+
+
 async def test_leases_run_out(brief: Nodes):
     """What nobody renews is free after its time; what is renewed is kept."""
     node = await brief.open()

@@ -138,7 +138,8 @@ class Agreement(RuleBasedStateMachine):
     def take(self, node: str, wanted: Claim) -> None:
         got = self.both(node, "take", wanted)
         if isinstance(got, Grant):
-            self.held[node][wanted.call_id] = Holding(claim=wanted, epoch=got.epoch)
+            claimed = attrs.evolve(wanted, levels=got.levels)
+            self.held[node][wanted.call_id] = Holding(claim=claimed, epoch=got.epoch)
 
     @rule(node=nodes, data=st.data())
     @precondition(lambda self: any(self.held.values()))
