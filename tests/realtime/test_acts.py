@@ -39,7 +39,7 @@ async def test_it_says_what_it_is_told(autojump_clock: MockClock) -> None:
             await do(stage, acts.Say(text="And on, and on, and on."))
         with pytest.raises(Conflict):
             await do(stage, acts.Say(text="More."))
-    assert [text for role, text in stage.transcript()][:2] == ["We close at nine.", "Good evening."]
+    assert [text for _, text in stage.transcript()][:2] == ["We close at nine.", "Good evening."]
 
 
 async def test_it_heeds_a_whisper(autojump_clock: MockClock) -> None:
