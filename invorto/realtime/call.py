@@ -292,6 +292,6 @@ class _Life:
         if self.agent.emotion.windows:
             settings = self.house.emotion
             states = self.agent.emotion.states or settings.get("states", False)
-            emotion = EmotionWindows(rate, self.teller.tell, **{**settings, "states": states})
+            emotion = EmotionWindows(rate, conversation.mood.told(self.teller.tell), **{**settings, "states": states})
             self.teller.watch.window = settings["window_ms"] / 1000
         return Ears(detector, ear, onsets, self.recording, emotion, turn, beeps)

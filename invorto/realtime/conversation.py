@@ -22,6 +22,7 @@ from invorto.realtime.endpointing import says_one_of
 from invorto.realtime.guess import Foresight, Guess
 from invorto.realtime.holding import Music
 from invorto.realtime.inbox import Inbox, News, Question
+from invorto.realtime.mood import Mood
 from invorto.realtime.mouth import Mouth
 from invorto.realtime.protocol import ErrorMessage
 from invorto.realtime.recording import Recording
@@ -63,6 +64,7 @@ class Conversation:
     turns: t.TurnTaker = attrs.field(init=False)
     mouth: Mouth = attrs.field(init=False)
     words: Words = attrs.field(init=False)
+    mood: Mood = attrs.field(init=False)
     began_at: float = attrs.field(init=False, factory=trio.current_time)
     inbox: Inbox = attrs.field(factory=Inbox, init=False)
     music: Music = attrs.field(init=False)
@@ -72,6 +74,7 @@ class Conversation:
 
     def __attrs_post_init__(self) -> None:
         self.turns = t.TurnTaker(t.Rules.of(self.agent))
+        self.mood = Mood(lambda: self.agent, self.turns)
         self.mouth = Mouth(
             rate=self.rate, lead=self.lead, began_at=self.began_at, teller=self.teller, transcript=self.transcript,
             recording=self.recording, measures=self.measures, stir=lambda: self.post(None),
@@ -246,7 +249,7 @@ class Conversation:
     async def _run(self, turn: Turn, make: Callable[[Turn, Mind], Awaitable[None]], guess: Guess | None = None) -> None:
         """Make a turn's audio in the turn's own scope: cancelling that is all there is to interrupting it."""
         mind = Mind(
-            llm=self.llm, tts=self.tts, agent=self.agent, transcript=self.transcript, teller=self.teller,
+            llm=self.llm, tts=self.tts, agent=self.mood.take(), transcript=self.transcript, teller=self.teller,
             outlet=self.mouth, offered=self.toolbox.offered, use_tools=self._use_tools, deadlines=self.deadlines,
             call_id=self.call_id, rate=self.rate, used=partial(self.used.thought, self.agent.llm),
             spoke=partial(self.used.spoke, self.agent.tts), guess=guess,
