@@ -87,8 +87,8 @@ class Toolbox:
             failed = str(error) or "the tool did not answer in time"
             status = error.status if isinstance(error, ToolFailed) else None
             result = msgspec.json.encode({"error": failed})
-        self.uses.append(ToolUse(call.name, failed is None, failed or ""))
         latency = round((trio.current_time() - began) * 1000, 1)
+        self.uses.append(ToolUse(call.name, failed is None, failed or "", turn.number, dict(call.args), latency))
         outcome_told: dict[str, Any] = {"name": call.name, "latencyMs": latency, "turn": turn.number}
         if status is not None:
             outcome_told["status"] = status
