@@ -1,6 +1,7 @@
 """How many reads a second one worker on one core answers, and how that compares with the same server's constant.
 
-Rounds alternate between Invorto (`GET /v1/agents/{id}`: key, row-level security, PostgreSQL, JSON, log, metrics) and a constant on the same Hypercorn and Quart-Trio; figures are medians over the rounds.
+Rounds alternate between Invorto (`GET /v1/agents/{id}`: key, row-level security, PostgreSQL, JSON, log, metrics) and a
+constant on the same Hypercorn and Quart-Trio; figures are medians over the rounds.
 """
 
 from __future__ import annotations
