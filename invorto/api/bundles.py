@@ -97,5 +97,5 @@ async def zipped(members: Iterable[tuple[str, Pieces]]) -> Pieces:  # noqa: ASYN
                     async for piece in pieces:
                         member.write(piece)
                         if made := sink.take():
-                            yield made
+                            yield made  # noqa: ASYNC119 - `Sent` closes it
     yield sink.take()
