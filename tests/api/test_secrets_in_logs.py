@@ -20,7 +20,7 @@ from tests.realtime.test_auth import PEM, signed
 def log() -> Iterator[io.StringIO]:
     """Give what is logged."""
     stream = io.StringIO()
-    set_up_logs("debug", "json", stream)
+    set_up_logs("info", "json", stream)
     yield stream
     set_up_logs("info", "json")
 
@@ -73,4 +73,4 @@ async def test_no_secret_is_logged(
     assert len(requests) == 7
     assert all(line["request_id"] for line in requests)
     assert {line.get("tenant_id") for line in requests} == {"t_default", None}
-    assert any(line.get("call_id") == token["callId"] and line.get("tenant_id") == "t_default" for line in lines)
+    assert any(line.get("call_id") == "c-2" for line in lines), "who was turned away is told with the call"
