@@ -271,3 +271,8 @@ def test_live_faults() -> None:
 def test_live_fields_are_fields() -> None:
     """The table of live fields names fields that exist."""
     assert {camel(field.name) for field in attrs.fields(AgentConfig)} >= LIVE
+
+
+def test_redaction_may_be_said_in_one_word() -> None:
+    """True or false is enough."""
+    assert tidy({"redaction": False}) == {"redaction": {"enabled": False}}
