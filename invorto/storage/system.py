@@ -150,6 +150,17 @@ async def key_of(db: Database, digest: bytes) -> Record | None:
         return await work.fetchrow("SELECT * FROM keys WHERE digest = $1", digest)
 
 
+async def erase_facts(db: Database, tenant_id: str, call_ids: Sequence[str]) -> int:
+    """Delete what webhooks are told of some calls, with its deliveries; give how many events that were."""
+    async with _everybody(db) as work:
+        gone = await work.fetch(
+            "DELETE FROM outbox WHERE tenant_id = $1 AND call_id = ANY($2) RETURNING event_id",
+            tenant_id,
+            list(call_ids),
+        )
+    return len(gone)
+
+
 async def tenant_of(db: Database, call_id: str) -> str | None:
     """Give the tenant of a call, or None when there is no such call."""
     async with _everybody(db) as work:

@@ -104,6 +104,12 @@ class Timeline:
         self._put(Line(("EXPIRE", stream_key(call_id), self._kept), event=False))
         await trio.lowlevel.checkpoint()
 
+    async def forget(self, call_ids: Collection[str]) -> None:
+        """Take the timelines of calls that are over out of Redis; `StoreUnavailable` while it is away."""
+        for call_id in call_ids:
+            await self._redis.call("DEL", stream_key(call_id))
+        await trio.lowlevel.checkpoint()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Write what is appended, one pipeline a tick; when cancelled, write the rest and `close`."""
         pause = TICK

@@ -54,7 +54,7 @@ MAKERS: Mapping[str, Callable[[World], Awaitable[str]]] = {
     "deliveryId": _delivery,
 }
 """How to make what a path parameter names, in the default tenant. A route with a new parameter needs a line here."""
-PLAIN: Mapping[str, str] = {"name": "x", "version": "1", "carrier": "twilio"}
+PLAIN: Mapping[str, str] = {"e164": "+919876543210", "name": "x", "version": "1", "carrier": "twilio"}
 """Parameters that name nothing of a tenant's."""
 
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from invorto.model.agent import ToolDefinition
-from invorto.storage import agents, audit, keys, ledger_rows, tenants, tools, webhook_queue
+from invorto.storage import agents, audit, erasure, keys, ledger_rows, tenants, tools, webhook_queue
 from invorto.storage.aio import aio
 from invorto.storage.audit import Deed
 from invorto.storage.postgres import Database, Record
@@ -32,6 +32,10 @@ async def tables(db: Database) -> list[Record]:
         )
 
 
+async def _nothing_elsewhere(*_: object) -> None:
+    """Erase nothing outside PostgreSQL."""
+
+
 async def two_tenants(db: Database) -> list[str]:
     """Fill every table with rows of two tenants; give their ids."""
     both = [tenants.DEFAULT_TENANT, (await tenants.create(db, "Other")).id]
@@ -42,6 +46,7 @@ async def two_tenants(db: Database) -> list[str]:
         await an_endpoint(db, tenant_id)
         await tools.create(db, tenant_id, ToolDefinition(name="book"))
         await tools.put_secret(db, tenant_id, f"sec_{tenant_id}", "key", b"sealed")
+        await erasure.erase(db, tenant_id, "+919876543210", "k_1", _nothing_elsewhere)
         await audit.note(db, Deed(tenant_id=tenant_id, actor="k_1", role="admin", action="x", target="y"))
         async with db.tenant(tenant_id) as work:
             await work.execute(
