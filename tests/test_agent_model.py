@@ -276,3 +276,9 @@ def test_live_fields_are_fields() -> None:
 def test_redaction_may_be_said_in_one_word() -> None:
     """True or false is enough."""
     assert tidy({"redaction": False}) == {"redaction": {"enabled": False}}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_redaction_may_be_a_word(on: bool) -> None:
+    """True and false stand for the object with all its defaults."""
+    assert check(tidy({"redaction": on}), DEFAULTS).redaction.enabled is on

@@ -43,6 +43,7 @@ TESTS = (
     "tests/test_subkeys.py",
     "tests/audio",
     "tests/model",
+    "tests/realtime/test_endpointing.py",
     "tests/realtime/test_framing.py",
     "tests/realtime/test_kpis.py",
     "tests/realtime/test_playout.py",

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from invorto.model.agent import Voicemail
 from invorto.model.call import CallStatus, EndReason
 from invorto.realtime.beep import LONGEST, BeepDetector
 from invorto.realtime.turns import (
@@ -28,7 +29,7 @@ from invorto.realtime.turns import (
     TurnTaker,
     Typed,
 )
-from invorto.realtime.voicemail import Screening, sounds_recorded
+from invorto.realtime.voicemail import Screen, Screening, sounds_recorded
 from invorto.speech.ports import Final, Partial, Samples, SpeechBegan, SpeechPaused
 from tests.realtime.stage import open_stage
 from tests.realtime.test_turns import play, taker
@@ -73,6 +74,33 @@ def test_words_that_come_in_pieces() -> None:
     assert screened(
         (1.0, SpeechBegan(0.9)), (2.0, Final("Please leave")), (2.5, Partial("a message")), (3.0, Final("a message"))
     ) == [(2.5, "words")]
+
+
+def test_a_long_greeting_of_which_nothing_is_understood_yet() -> None:
+    """Guesses at words tell how long somebody has been speaking; and words may come in pieces."""
+    assert screened((0.0, SpeechBegan(0.0)), (1.0, Partial("hello")), (9.0, Partial("hello this is"))) == [
+        (9.0, "long")
+    ]
+    said = "please leave a message after the tone"
+    assert screened((0.0, SpeechBegan(0.0)), (1.0, Final("Hello,")), (2.0, Partial(said))) == [(2.0, "words")]
+
+
+def test_a_tone_is_a_machine() -> None:
+    """Nobody whistles at a thousand hertz who has just picked up; what is none of its business changes nothing."""
+    assert screened((0.0, SpeechBegan(0.0)), (0.5, None), (1.0, Beeped())) == [(1.0, "beep")]
+    final = Final("please leave a message after the tone")
+    assert screened((0.0, SpeechBegan(0.0)), (2.0, final)) == [(2.0, "words")]
+
+
+def test_a_message_begins_at_the_tone() -> None:
+    """An agent that leaves a message is told of the machine, and at once of the tone by which it was known."""
+    told = list[object]()
+    screen = Screen(
+        settings=Voicemail(detect=True, action="message", message="Call us."), pass_on=told.append,
+        note=lambda kind, _: told.append(kind), clock=lambda: 2.0, began=0.0,
+    )  # fmt: skip
+    screen.beep()
+    assert told == [Beeped(), "voicemail", MachineAnswered(), Beeped()]
 
 
 def test_a_long_first_utterance() -> None:
