@@ -190,7 +190,7 @@ async def supervise(
                     resources.http.drain()
                     last.start_soon(_wait, resources.http.wait_idle, HTTP_GRACE, stop.cut)
                     await _say_goodbye(resources.live, stop)
-                    calls.cancel_scope.cancel()
+                calls.cancel_scope.cancel()
             front.cancel_scope.cancel()
         await _wait(resources.dispatcher.finish, max(0.0, grace - trio.current_time()), stop.cut)
         for service in reversed(services):

@@ -11,7 +11,7 @@ import trio
 
 from invorto.storage import calls
 from invorto.storage.postgres import Database
-from tests.journeys.house import BINARY, Reach, open_client, settings
+from tests.journeys.house import BINARY, Reach, open_client, open_server, settings
 from tests.journeys.processes import STRICT, reach, rest, running
 from tests.journeys.test_tree import BRIEF
 from tests.wire.peers import HANDSHAKE
@@ -135,3 +135,21 @@ async def test_idle_it_ends_at_once(loop: None, postgres_url: str, redis_url: st
         print(f"idle it ended in {took:.2f} s")
         assert took < 2
         assert not server.complaints(), "\n".join(server.complaints())
+
+
+async def test_a_request_under_way_is_answered(loop: None, postgres_url: str, redis_url: str, tmp_path: Path) -> None:
+    """Who has sent half a body when the server is told to stop may send the other half, and is answered."""
+    async with open_server(settings(postgres_url, redis_url, tmp_path)) as server:
+        body = b'{"name": "late", "prompt": "Be brief."}'
+        head = f"POST /v1/agents HTTP/1.1\r\nHost: h\r\nX-Api-Key: {server.key}\r\nContent-Type: application/json\r\n"
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
+            while not server.resources.http.connections:
+                await trio.sleep(0.01)
+            await trio.sleep(0.2)  # the head is read
+            server.stop.ask()
+            await trio.sleep(0.3)  # and the calls' part of the stop is over: there are none
+            await stream.send_all(body[10:])
+            with trio.fail_after(5):
+                answer = await stream.receive_some()
+    assert answer.startswith(b"HTTP/1.1 201"), answer
