@@ -75,7 +75,7 @@ class LevelByLevel(Leases):
             try:
                 grant = await super().take(attrs.evolve(claim, levels=(level,)))
             except LimitReached:
-                await self.release([claim])
+                await self.release([claim])  # noqa: ASYNC120 - who is cancelled here is not told of the refusal
                 raise
         return grant
 
