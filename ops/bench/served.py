@@ -71,8 +71,10 @@ def _answer(question: str, resources: Resources, probe: Probe) -> dict[str, Any]
 
 
 def _state(resources: Resources) -> dict[str, Any]:
-    # The pool keeps the connections it has opened: each is a descriptor and a task that reads it.
-    pooled: int = vars(resources.database)["_pool"].get_size()
+    # The pools keep the connections they have opened: each is a descriptor and a task that reads it.
+    redis: dict[str, Any] = vars(vars(resources.redis)["_pool"])
+    kept = len(redis["_available_connections"]) + len(redis["_in_use_connections"])
+    pooled: int = vars(resources.database)["_pool"].get_size() + kept
     return {
         "calls": resources.live.held,
         "leases": resources.capacity.held + resources.capacity.owed,

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from invorto.api.hypercorn import HttpServer
-from invorto.storage.fakes import FakeRedis
 from invorto.storage.postgres import Database
+from invorto.storage.redis import open_redis
 from tests.api.things import MAKERS
 from tests.api.world import World, open_world
 from tests.wire.peers import Door, open_door
@@ -36,11 +36,12 @@ expected-statuses = ["2xx", 304, 401, 403, 404, 409, 416, 422]
 
 
 @pytest.fixture
-async def reachable(database: Database, tmp_path: Path) -> AsyncIterator[tuple[World, Door]]:
+async def reachable(database: Database, redis_url: str, tmp_path: Path) -> AsyncIterator[tuple[World, Door]]:
     """Give an API on a real port, with one of everything in it."""
     environ = {"INVORTO_SECRET_KEYS": base64.b64encode(b"s" * 32).decode()}
     async with (
-        open_world(database, FakeRedis(), tmp_path, **environ) as world,
+        open_redis(redis_url) as redis,
+        open_world(database, redis, tmp_path, **environ) as world,
         open_door(HttpServer(world.app)) as door,
     ):
         for make in MAKERS.values():
