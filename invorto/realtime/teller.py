@@ -84,11 +84,11 @@ class Teller:
         event_id = self.ids.next(now)
         for line in self.lines:
             line.tell(message, event_id)
-        self.watch.see(message, now - self._began)
         if keep if keep is not None else not isinstance(message, PASSING):
             payload = msgspec.to_builtins(message)
             payload.pop("t", None)
             self._keep(event_id, _KINDS.get(type(message), kind(message)), payload)
+        self.watch.see(message, now - self._began)  # what it makes of it comes after it
         return event_id
 
     def note(self, name: str, payload: Mapping[str, Any]) -> None:
