@@ -99,7 +99,9 @@ def test_who_speaks_into_the_echo_is_passed_on():
         place = round((now - before) * RATE) + RATE
         now = hear(made, CALLER[place : place + SIZE], now, played=AGENT[RATE + place : RATE + place + SIZE])
     assert [type(told) for told in notes.told] == [tuple, SpeechBegan]
-    assert before - 0.1 <= notes.told[1].at <= now  # type: ignore[attr-defined]
+    began = notes.told[1]
+    assert isinstance(began, SpeechBegan)
+    assert before - 0.1 <= began.at <= now
     assert LOOKS * LOOK <= now - before <= 0.4
 
 
